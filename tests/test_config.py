@@ -145,11 +145,10 @@ def test_every_key_but_a_base_url_may_be_left_out(write):
 
 def test_the_list_of_keys_is_complete():
     """What the long file above says, and TLS, is all there is."""
-    said = _keys_of(
-        tomllib.loads(
-            EVERYTHING_AT_ITS_DEFAULT.replace("openai]", "NAME]").replace("openai.", "NAME.")
-        )
-    )
+    said = {
+        key.replace(".openai.", ".NAME.")
+        for key in _keys_of(tomllib.loads(EVERYTHING_AT_ITS_DEFAULT))
+    }
 
     assert set(config_keys()) == said | {"server.tls_certificate", "server.tls_key"}
 
@@ -226,7 +225,7 @@ def test_the_command_line_wins_over_the_file(write):
 
 
 def test_the_command_line_cannot_open_the_gateway_to_the_network_either(write):
-    with pytest.raises(ConfigError, match="server.host: only a loopback address"):
+    with pytest.raises(ConfigError, match=r"server\.host: only a loopback address"):
         load(write(MINIMAL), {}, host="0.0.0.0")
 
 
@@ -647,33 +646,42 @@ def test_a_long_secret_can_be_recognised_and_a_short_one_cannot(write):
         return masked(config)["upstreams"]["openai"]["api_key"]
 
     assert shown("elevenchars") == "[set]"
-    assert shown("twelve-chars") == "[set, ends in hars, sha256 1fde1aa3]"
+    assert shown("twelve-chars") == "[set, ends in hars, sha256 8dd1fe39]"
 
 
 @given(secret=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=5))
 def test_no_secret_is_ever_shown(secret):
     """Neither printed, nor in what a debugger or a log would see of it."""
-    config = _with_secret(secret)
-    other = _with_secret("another")
-    assume(all(secret not in _all_shown(other, key) for key in ("server", "upstreams")))
+    assume(secret not in _all_shown(_with_secret("another")))
 
-    for key in ("server", "upstreams"):
-        assert secret not in _all_shown(config, key)
+    assert secret not in _all_shown(_with_secret(secret))
 
 
 def _with_secret(secret: str) -> Config:
     return Config(upstreams={"any": {"base_url": "mock:", "api_key": secret}})
 
 
-def _all_shown(config: Config, key: str) -> str:
-    return "\n".join([repr(masked(config)), as_toml(config), repr(config), str(getattr(config, key)),
-                      config.model_dump_json(), str(config.model_dump())])  # fmt: skip
+def _all_shown(config: Config) -> str:
+    dumped = (config.model_dump(), config.model_dump_json())
+    return f"{masked(config)} {as_toml(config)} {config!r} {config} {dumped}"
 
 
-@given(secret=st.text(st.characters(exclude_categories=["Cs"]), min_size=5), key=st.sampled_from(
-    ["upstreams.a.api_key", "upstreams.a.base_url", "webhooks.secret", "server.host", "server.port",
-     "upstreams.a.dialect", "journal.durability", "server.allowed_origins", "upstreams.a.retry.budget"]
-))  # fmt: skip
+MISPLACED = [
+    "journal.durability",
+    "server.allowed_origins",
+    "server.host",
+    "server.port",
+    "upstreams.a.api_key",
+    "upstreams.a.base_url",
+    "upstreams.a.retry.budget",
+    "webhooks.secret",
+]
+
+
+@given(
+    secret=st.text(st.characters(exclude_categories=["Cs"]), min_size=5),
+    key=st.sampled_from(MISPLACED),
+)
 def test_no_refusal_repeats_a_value(tmp_path_factory, secret, key):
     """A secret may stand under the wrong key, or be wrong itself."""
     path = tmp_path_factory.getbasetemp() / "refused.toml"

@@ -1,0 +1,42 @@
+"""The configuration: what config.toml may say, read once at start and at each reload.
+
+`models` says which keys there are, `values` what each may hold, `references` what `${…}` stands
+for, `loading` turns a file into a `Config` or into every reason why not, `showing` prints one
+without its secrets. A `Config` never changes; a reload makes another.
+"""
+
+from gateway.config.loading import load, load_journal_path
+from gateway.config.models import (
+    Auth,
+    Config,
+    Journal,
+    Limits,
+    Mock,
+    Retry,
+    Server,
+    Timeouts,
+    Upstream,
+    Webhooks,
+    config_keys,
+    reload_refusals,
+)
+from gateway.config.showing import as_toml, masked
+
+__all__ = [
+    "Auth",
+    "Config",
+    "Journal",
+    "Limits",
+    "Mock",
+    "Retry",
+    "Server",
+    "Timeouts",
+    "Upstream",
+    "Webhooks",
+    "as_toml",
+    "config_keys",
+    "load",
+    "load_journal_path",
+    "masked",
+    "reload_refusals",
+]

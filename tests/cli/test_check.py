@@ -1,0 +1,62 @@
+"""`gateway check` as a shell sees it: exit code, stdout, stderr."""
+
+import json
+import tomllib
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.cli.check import check
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run the command beside a config.toml of this text; None: without one."""
+
+    def run(text: str | None, *arguments: str, **environ: str):
+        monkeypatch.chdir(tmp_path)
+        if text is not None:
+            (tmp_path / "config.toml").write_text(text, encoding="utf-8")
+        return CliRunner().invoke(check, arguments, env=environ)
+
+    return run
+
+
+KEYED = '[upstreams.openai]\nbase_url = "https://api.openai.com/v1"\napi_key = "${THE_KEY}"'
+
+
+def test_a_good_config_is_printed_with_its_secrets_masked(run):
+    done = run(KEYED, THE_KEY="sk-0123456789-abcd")
+
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert tomllib.loads(done.stdout)["server"]["port"] == 8080
+    assert 'api_key = "[set, ends in abcd, sha256 ' in done.stdout
+    assert "sk-0123456789" not in done.output
+
+
+def test_json_says_the_same(run):
+    done = run(KEYED, "--json", THE_KEY="sk-0123456789-abcd")
+
+    assert done.exit_code == 0
+    shown = json.loads(done.stdout)
+    assert shown["upstreams"]["openai"]["api_key"].startswith("[set")
+    assert shown["webhooks"]["secret"] is None
+
+
+def test_every_problem_goes_to_stderr_with_exit_code_2(run, tmp_path):
+    other = tmp_path / "other.toml"
+    other.write_text("[server]\nprot = 1\n" + KEYED, encoding="utf-8")
+    done = run(None, "--config", str(other))
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        f"{other}: upstreams.openai.api_key: ${{THE_KEY}} is not set in the environment",
+        f"{other}: server.prot: unknown key; did you mean port?",
+    ]
+
+
+def test_without_a_config_it_says_how_to_make_one(run):
+    done = run(None)
+
+    assert done.exit_code == 2
+    assert done.stderr.startswith("config.toml: no such file; the least it needs is")
