@@ -441,7 +441,7 @@ def test_an_unknown_key_points_to_the_one_that_was_meant(problems, text, problem
         ("upstreams.a.mock", "latency_s = -1", "latency_s: must be greater than or equal to 0"),
         ("upstreams.a.mock", "jitter = 1.5", "jitter: must be less than or equal to 1"),
         ("upstreams.a.mock", "failure_rate = 2", "failure_rate: must be less than or equal to 1"),
-        ("upstreams.a.mock", "tokens = 0", "tokens: must be greater than or equal to 1"),
+        ("upstreams.a.mock", "tokens = -1", "tokens: must be greater than or equal to 0"),
     ],
 )
 def test_a_value_that_cannot_mean_anything_is_refused(problems, table, line, problem):

@@ -147,7 +147,7 @@ class Mock(_Table):
     latency_s: Seconds = 10
     jitter: Share = 0  #: of latency_s, evenly to both sides
     failure_rate: Share = 0
-    tokens: int = Field(default=50, ge=1, le=1_000_000)  #: in an answer
+    tokens: int = Field(default=50, ge=0, le=100_000)  #: in an answer
 
 
 class Upstream(_Table):
