@@ -61,6 +61,7 @@ class Failure:
 
     code: str
     message: str
+    hopeless: bool = False  #: another attempt must fail the same way (a certificate error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,19 @@
+"""The command `gateway`: one file a noun, and the only place that prints."""
+
+import click
+
+from gateway import __version__
+from gateway.cli.calls import calls
+from gateway.cli.check import check
+from gateway.cli.mock import mock
+from gateway.cli.run import run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gateway")
+def main() -> None:
+    """One process in front of slow AI APIs: concurrent, durable, observable."""
+
+
+for command in (run, check, mock, calls):
+    main.add_command(command)

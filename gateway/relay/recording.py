@@ -1,0 +1,227 @@
+"""An attempt's answer as it arrives: append-only, any number of readers, each at its own pace.
+
+Invariants: what a reader gets from offset N on is the same whenever it asks; a reader that has
+caught up is written to by the append itself, one that lags pulls in a task of its own and never
+holds the upstream back; bytes leave RAM only when the journal holds them.
+"""
+
+import hashlib
+import re
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from gateway.call import PART_BYTES, Attempt, Headers, Part, Usage, header
+from gateway.telemetry.usage import UsageReader, read_usage
+
+KEEP_BYTES = 262_144  # of the newest bytes stay in RAM, for readers that follow closely
+WHOLE_BYTES = 262_144  # a plain answer that declares no more is given when it is whole
+
+_LAST_EVENT = re.compile(
+    rb"(?:^|[\r\n])(?:data: ?\[DONE\]|event: ?message_stop"
+    rb"|event: ?response\.(?:completed|failed|incomplete))[ \t]*[\r\n]"
+)
+_BLANK_LINE = re.compile(rb"\n\r?\n|\r\r")
+
+
+class Follower(Protocol):
+    """A reader that the recording writes to while it keeps up."""
+
+    position: int  #: bytes taken so far
+
+    async def push(self, data: bytes) -> bool:
+        """Take *data* without waiting; False: too slow just now, or gone."""
+        ...
+
+    def wake(self) -> None:
+        """There is something new: bytes to pull, or the end."""
+        ...
+
+
+class Recording:
+    """The answer of one attempt, from its head to its end.
+
+    `post` hands parts to the journal and says, when awaited, whether they are durable.
+    """
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        *,
+        monotonic: Callable[[], float],
+        post: Callable[[Sequence[Part]], Awaitable[bool]],
+        load: Callable[[int, int], Awaitable[bytes]],
+    ) -> None:
+        self.attempt = attempt
+        self.reason: str | None = None
+        self.headers: Headers = ()  #: the answer's, Set-Cookie included: the journal never sees these
+        self.declared: int | None = None  #: Content-Length, if any
+        self.is_event_stream = False
+        self.size = 0
+        self.ended = False  #: no byte will follow
+        self.last_event_end: int | None = None  #: where the stream's own last event ends
+        self._monotonic = monotonic
+        self._started = monotonic()
+        self._post = post
+        self._load = load
+        self._sha256 = hashlib.sha256()
+        self._chunks: deque[bytes] = deque()
+        self._first = 0  # offset of _chunks[0]
+        self._unposted: list[bytes] = []
+        self._unposted_times: list[tuple[int, int]] = []
+        self._unposted_start = 0
+        self._durable = 0
+        self._tail = b""
+        self._usage: UsageReader | None = None  # reads along what RAM may not hold to the end
+        self._followers: list[Follower] = []
+
+    # -- writing: the task that reads the upstream
+
+    def begin(
+        self, *, status: int, reason: str | None, headers: Headers, declared: int | None
+    ) -> None:
+        """Record the head."""
+        self.attempt.status = status
+        self.attempt.headers = headers
+        self.reason = reason
+        self.headers = headers
+        self.declared = declared
+        content_type = self.attempt.content_type or ""
+        self.is_event_stream = content_type.lower().startswith("text/event-stream")
+        if not self.is_given_whole:
+            self._usage = UsageReader(
+                content_type=content_type, content_encoding=header(headers, b"content-encoding")
+            )
+
+    @property
+    def is_given_whole(self) -> bool:
+        """It is small and declared: its client gets it when it is complete, so a cut can be retried."""
+        return (
+            self.declared is not None and self.declared <= WHOLE_BYTES and not self.is_event_stream
+        )
+
+    async def append(self, data: bytes) -> None:
+        """Record *data* and write it to every reader that keeps up."""
+        self._chunks.append(data)
+        self._unposted.append(data)
+        self.size += len(data)
+        self.attempt.body_bytes = self.size
+        self._sha256.update(data)
+        if self._usage is not None:
+            self._usage.feed(data)
+        if self.is_event_stream:
+            self._unposted_times.append((self.elapsed_ms(), len(data)))
+            if self.last_event_end is None:
+                self._find_last_event(data)
+        for follower in self._followers:
+            keeps_up = follower.position == self.size - len(data)
+            if not (keeps_up and await follower.push(data)):
+                follower.wake()
+        if self.size - self._unposted_start >= PART_BYTES:
+            await self._post_now()
+
+    def end(self, *, complete: bool) -> None:
+        """Nothing follows; *complete*: the upstream ended the answer properly."""
+        self.ended = True
+        self.attempt.complete = complete
+        self.attempt.sha256 = self._sha256.hexdigest()
+        for follower in self._followers:
+            follower.wake()
+
+    def elapsed_ms(self) -> int:
+        """Since the attempt began."""
+        return round((self._monotonic() - self._started) * 1000)
+
+    # -- to the journal
+
+    def take_parts(self) -> list[Part]:
+        """The bytes that no part holds yet, cut to the journal's size."""
+        if not self._unposted:
+            return []
+        data = self._unposted[0] if len(self._unposted) == 1 else b"".join(self._unposted)
+        start, times = self._unposted_start, tuple(self._unposted_times)
+        self._unposted, self._unposted_times = [], []
+        self._unposted_start = self.size
+        if len(data) <= PART_BYTES:
+            return [Part(attempt=self.attempt.number, start=start, data=data, chunks=times)]
+        return [
+            Part(
+                attempt=self.attempt.number,
+                start=start + offset,
+                data=data[offset : offset + PART_BYTES],
+                chunks=times if offset == 0 else (),
+            )
+            for offset in range(0, len(data), PART_BYTES)
+        ]
+
+    async def _post_now(self) -> None:
+        """A large body spills: hand it over, and let go of what the journal has."""
+        end = self.size
+        if await self._post(self.take_parts()):
+            self.durable_to(end)
+
+    def durable_to(self, offset: int) -> None:
+        """The journal holds everything before *offset*."""
+        self._durable = max(self._durable, offset)
+        while self._chunks and self._first + len(self._chunks[0]) <= min(
+            self._durable, self.size - KEEP_BYTES
+        ):
+            self._first += len(self._chunks.popleft())
+
+    # -- reading
+
+    def follow(self, follower: Follower) -> None:
+        """Write to *follower* from now on, whenever it has caught up."""
+        self._followers.append(follower)
+
+    def unfollow(self, follower: Follower) -> None:
+        """Stop writing to *follower*."""
+        if follower in self._followers:
+            self._followers.remove(follower)
+
+    async def read(self, start: int, at_most: int = PART_BYTES) -> bytes:
+        """Recorded bytes from *start* on, at most *at_most*; b"" where there are none yet."""
+        if start >= self.size:
+            return b""
+        if start < self._first:
+            return await self._load(start, min(at_most, self._first - start))
+        offset, wanted = self._first, []
+        room = at_most
+        for chunk in self._chunks:
+            if offset + len(chunk) > start and room > 0:
+                piece = chunk[max(0, start - offset) :][:room]
+                wanted.append(piece)
+                room -= len(piece)
+            offset += len(chunk)
+        return wanted[0] if len(wanted) == 1 else b"".join(wanted)
+
+    def whole(self) -> bytes | None:
+        """The complete body where RAM still holds all of it."""
+        if self._first > 0:
+            return None
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+
+    def usage(self) -> Usage | None:
+        """The tokens the answer reports."""
+        if self._usage is not None:
+            return self._usage.result()
+        return read_usage(
+            content_type=self.attempt.content_type,
+            content_encoding=header(self.headers, b"content-encoding"),
+            body=self.whole() or b"",
+        )
+
+    def _find_last_event(self, data: bytes) -> None:
+        """Look for the event after which official clients hang up, its blank line included.
+
+        JSON never holds a raw line end, so a model cannot forge one from inside an event.
+        """
+        window = self._tail + data
+        begin = self.size - len(window)
+        found = _LAST_EVENT.search(window)
+        if found and (blank := _BLANK_LINE.search(window, found.end() - 1)):
+            self.last_event_end = begin + blank.end()
+        if found:
+            self._tail = window[found.start() :]
+        else:
+            self._tail = window[-64:]

@@ -1,0 +1,498 @@
+"""What the gateway does with a call, from acceptance to its end. Read `_live` top to bottom.
+
+Every call runs by itself in a task of its own; clients only follow its recording. Invariants:
+no upstream sees a byte, and no client a 202, before the call and the attempt are in the journal;
+no answer ends before its record does; a slot is held from the start of an attempt to its end and
+not a moment longer; a call reaches exactly one final status, whatever races.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from gateway import config
+from gateway.call import (
+    Attempt,
+    Call,
+    Failure,
+    OnDisconnect,
+    Outcome,
+    Part,
+    Status,
+    WaitReason,
+)
+from gateway.errors import Draining, JournalUnavailable
+from gateway.journal.reader import Reader
+from gateway.journal.writer import Journal
+from gateway.relay.admission import Admission, Place
+from gateway.relay.live_call import Client, Ended, LiveCall
+from gateway.relay.recording import Recording
+from gateway.relay.retry import Again, may_repeat, next_step
+from gateway.relay.upstream import Upstream
+from gateway.telemetry.metrics import Metrics
+
+log = structlog.get_logger()
+
+_ENDS = {status: f"call_{status}" for status in Status}
+ABANDONED_S = (
+    60.0  # a plain call that was not yet sent keeps its place this long for a retry to join
+)
+POST_EVERY_S = (
+    1.0  # stream parts go to the journal together; every 100 ms cost 2-4 ms of delay a chunk
+)
+
+
+class Relay:
+    """Accepts calls, runs them, and lets clients follow, leave and cancel them."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        reader: Reader,
+        admission: Admission,
+        metrics: Metrics,
+        tasks: asyncio.TaskGroup,
+        now: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        self._journal = journal
+        self._reader = reader
+        self._admission = admission
+        self._metrics = metrics
+        self._tasks = tasks
+        self._now = now
+        self._rng = rng
+        self._monotonic = asyncio.get_running_loop().time
+        self.upstreams: Mapping[str, Upstream] = {}
+        self.limits = config.Limits()
+        self.calls: dict[str, LiveCall] = {}
+        self.draining = False
+
+    # 1 -- acceptance
+
+    def accept(self, call: Call, client: Client | None) -> LiveCall:
+        """Take *call* on; it is durable once `accepted` resolves.
+
+        Raises: Draining, QueueFull, JournalUnavailable - at once, and then there is no call
+        """
+        if self.draining:
+            raise Draining
+        if not self._journal.available:
+            raise JournalUnavailable
+        place = self._enter(call)
+        live = LiveCall(call, place=place, now=self._now())
+        if client is not None:
+            live.clients.append(client)
+        self._start(live)
+        return live
+
+    def recover(self, call: Call) -> None:
+        """Take up *call* as the last process left it, or end it where nobody can come back for it."""
+        cut = call.open_attempt
+        upstream = self.upstreams.get(call.upstream)
+        if cut is not None:
+            cut.outcome, cut.ambiguous, cut.finished_at = Outcome.INTERRUPTED, True, self._now()
+            cut.failure = Failure(
+                code="interrupted", message="the gateway died during this attempt"
+            )
+        if upstream is None:
+            ended = _failed(
+                "unknown_upstream", f"no upstream {call.upstream} is configured any more"
+            )
+        elif not survives_restart(call):
+            ended = _failed(
+                "interrupted", "the gateway stopped; nobody could come back for this call"
+            )
+        elif cut is not None and (
+            upstream.settings.on_interrupted == "fail" or call.attempts_used >= call.max_attempts
+        ):
+            ended = _failed(
+                "interrupted", "the gateway died while the upstream worked on this call"
+            )
+        else:
+            call.status, call.wait_reason = Status.QUEUED, WaitReason.SLOT
+            self._journal.update(call, ended=[cut] if cut else [])
+            live = LiveCall(call, place=self._enter(call, recovered=True), now=self._now())
+            live.accepted.set_result(None)
+            self._start(live)
+            return
+        call.duration_ms = (self._now() - call.created_at) * 1000
+        self._close(call, ended)
+        self._journal.update(call, ended=[cut] if cut else [])
+
+    def _enter(self, call: Call, *, retry: bool = False, recovered: bool = False) -> Place:
+        return self._admission.enter(
+            call.upstream, flow=call.flow, priority=call.options.priority,
+            since=self._monotonic() - max(0.0, self._now() - call.created_at),
+            body_bytes=len(call.request.body or b""), detached=call.detached,
+            retry=retry, recovered=recovered,
+        )  # fmt: skip
+
+    def _start(self, live: LiveCall) -> None:
+        self.calls[live.call.id] = live
+        self._admission.opened(live.call.upstream)
+        live.task = self._tasks.create_task(self._live(live), name=live.call.id)
+
+    # 2 -- the life of a call
+
+    async def _live(self, live: LiveCall) -> None:
+        """Run *live* to its end: every way out is one `Ended`."""
+        try:
+            ended = await self._run(live)
+        except JournalUnavailable as error:
+            live.accepted.set_exception(error)
+            self._forget(live)
+            return
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if live.stopping is None or task is None:
+                raise
+            task.uncancel()
+            ended = live.stopping
+        except Exception:  # noqa: BLE001, RUF100 - a bug met by one call must not end all the others
+            log.exception("call_crashed", call_id=live.call.id)
+            ended = _failed("internal", "the gateway failed while it carried this call")
+        await self._finish(live, ended)
+
+    async def _run(self, live: LiveCall) -> Ended:
+        call, place = live.call, live.place
+        try:
+            if not live.accepted.done():
+                if place.granted:
+                    self._begin_attempt(live)
+                await self._journal.accept(call)
+                live.accepted.set_result(None)
+            while True:
+                if not place.granted and (late := await self._wait_for_slot(live, place)):
+                    return late
+                if call.open_attempt is None:
+                    self._begin_attempt(live)
+                    while not await self._journal.update(call):
+                        await self._journal.wait_available()
+                await self._attempt(live)
+                place.release()
+                step = self._next_step(live)
+                if not isinstance(step, Again):
+                    return self._answered(live)
+                await self._pause(live, step)
+                place = live.place = self._enter(call, retry=True)
+        finally:
+            live.place.release()
+
+    async def _wait_for_slot(self, live: LiveCall, place: Place) -> Ended | None:
+        """Wait in the queue; an `Ended` where the call's time runs out there."""
+        call = live.call
+        call.status, call.wait_reason = Status.QUEUED, place.reason
+        deadline_in = self._deadline_in(live)
+        queue_in = None
+        if not call.attempts and not call.detached:
+            allowed = call.options.queue_timeout_s or self.limits.queue_timeout_s
+            queue_in = live.began + allowed - self._monotonic()
+        waits = [wait for wait in (deadline_in, queue_in) if wait is not None]
+        try:
+            async with asyncio.timeout(min(waits) if waits else None):
+                await place.wait()
+        except TimeoutError:
+            if queue_in is not None and (deadline_in is None or queue_in <= deadline_in):
+                message = f"no slot at {call.upstream} became free in time"
+                return Ended(Status.EXPIRED, Failure(code="queue_timeout", message=message))
+            return Ended(Status.EXPIRED, _deadline_passed())
+        return None
+
+    def _begin_attempt(self, live: LiveCall) -> None:
+        call = live.call
+        attempt = Attempt(
+            number=len(call.attempts) + 1, upstream=call.upstream, started_at=self._now()
+        )
+        if not call.attempts:
+            call.started_at = attempt.started_at
+            call.queued_ms = (self._monotonic() - live.began) * 1000
+        call.attempts.append(attempt)
+        call.status, call.wait_reason = Status.RUNNING, None
+
+    async def _attempt(self, live: LiveCall) -> None:
+        """One try: the answer is recorded, and offered as soon as it can no longer be replaced."""
+        call, attempt = live.call, live.call.attempts[-1]
+        upstream = self.upstreams[call.upstream]
+        recording = live.recording = self._record(call, attempt)
+        request = call.request
+        if request.body is None:
+            request = await self._reader.request(call)
+
+        def on_head() -> None:
+            call.first_byte_at = call.first_byte_at or attempt.first_byte_at
+            held = may_repeat(
+                attempt, used=call.attempts_used, allowed=call.max_attempts,
+                policy=upstream.settings.retry,
+            )  # fmt: skip
+            if not held and not recording.is_given_whole:
+                call.answer, live.offer = attempt, recording
+                live.changed()
+
+        try:
+            await upstream.attempt(
+                attempt, request, call.target, recording,
+                within_s=self._deadline_in(live), now=self._now, on_head=on_head,
+            )  # fmt: skip
+        finally:
+            attempt.finished_at = self._now()
+            first_byte_s = attempt.first_byte_at and attempt.first_byte_at - attempt.started_at
+            self._metrics.attempt_finished(
+                call.upstream, str(attempt.outcome or Outcome.CANCELLED), first_byte_s
+            )
+
+    def _next_step(self, live: LiveCall) -> object:
+        call, attempt = live.call, live.call.attempts[-1]
+        recording = live.recording
+        assert recording is not None
+        step = next_step(
+            attempt, used=call.attempts_used, allowed=call.max_attempts, given=live.given,
+            policy=self.upstreams[call.upstream].settings.retry, now=self._now(),
+            deadline_at=call.deadline_at, body=recording.whole() or b"",
+            rng=self._rng, hopeless=attempt.failure is not None and attempt.failure.hopeless,
+        )  # fmt: skip
+        if isinstance(step, Again):
+            attempt.backoff_s, attempt.retry_after_s = step.after_s, step.retry_after_s
+        return step
+
+    async def _pause(self, live: LiveCall, step: Again) -> None:
+        """Wait before the next attempt, without a slot."""
+        call, attempt, recording = live.call, live.call.attempts[-1], live.recording
+        assert recording is not None
+        call.status, call.wait_reason = Status.QUEUED, WaitReason.BACKOFF
+        call.answer = live.offer = None
+        self._journal.update(call, ended=[attempt], parts=recording.take_parts())
+        log.info(
+            "attempt_failed", call_id=call.id, attempt=attempt.number, status=attempt.status,
+            error=attempt.failure and attempt.failure.code, backoff_s=round(step.after_s, 3),
+        )  # fmt: skip
+        await asyncio.sleep(step.after_s)
+
+    # 3 -- its end
+
+    def _answered(self, live: LiveCall) -> Ended:
+        """The last attempt is the call's: a whole answer below 400 is success."""
+        call, attempt = live.call, live.call.attempts[-1]
+        whole = attempt.outcome is Outcome.ANSWERED
+        call.answer = attempt if whole or live.given else None
+        if not whole:
+            failure = attempt.failure
+            late = failure is not None and failure.code == "deadline_exceeded"
+            return Ended(Status.EXPIRED if late else Status.FAILED, failure)
+        if attempt.status is not None and attempt.status >= 400:
+            message = f"{call.upstream} answered {attempt.status}"
+            return Ended(Status.FAILED, Failure(code="upstream_error", message=message))
+        return Ended(Status.SUCCEEDED)
+
+    async def _finish(self, live: LiveCall, ended: Ended) -> None:
+        """Record the end, durably, then tell everybody."""
+        call, recording = live.call, live.recording
+        live.finishing = True
+        attempt = call.attempts[-1] if call.attempts else None
+        if attempt is not None and live.stopping is not None and attempt.finished_at is None:
+            attempt.finished_at = self._now()
+        if attempt is not None and attempt.outcome in (None, Outcome.CANCELLED):
+            self._mark_cut(attempt, ended)
+        if recording is not None and recording.ended and recording.attempt is call.answer:
+            call.usage = recording.usage()
+        call.duration_ms = (self._monotonic() - live.began) * 1000
+        self._close(call, ended)
+        parts = recording.take_parts() if recording is not None else []
+        ended_attempts = [attempt] if attempt is not None and attempt.outcome else []
+        while not await self._journal.update(call, ended=ended_attempts, parts=parts):
+            if not call.detached:
+                break  # its client waits: the answer goes out, the record follows on recovery
+            await self._journal.wait_available()
+        live.outcome = ended.failure
+        if live.stopping is None:
+            live.offer = recording if call.answer is not None else None
+        self._forget(live)
+        if call.status.is_final:
+            self._tell(call)
+
+    def _mark_cut(self, attempt: Attempt, ended: Ended) -> None:
+        if ended.failure is not None and ended.failure.code == "interrupted":
+            attempt.outcome, attempt.ambiguous, attempt.counts = Outcome.INTERRUPTED, True, False
+        else:
+            attempt.outcome = Outcome.CANCELLED
+        attempt.failure = ended.failure
+
+    def _close(self, call: Call, ended: Ended) -> None:
+        call.status, call.failure = ended.status, ended.failure
+        call.wait_reason = None
+        if not ended.status.is_final:
+            call.failure, call.wait_reason = None, WaitReason.SLOT
+            return
+        call.finished_at = self._now()
+
+    def _forget(self, live: LiveCall) -> None:
+        live.over = True
+        if live.abandoned is not None:
+            live.abandoned.cancel()
+        self.calls.pop(live.call.id, None)
+        self._admission.closed(live.call.upstream)
+        live.changed()
+
+    def _tell(self, call: Call) -> None:
+        """The one canonical log line of a call, and its numbers."""
+        duration_ms = call.duration_ms or 0.0
+        usage = call.usage
+        self._metrics.call_finished(
+            call.upstream, str(call.status), duration_ms / 1000, call.queued_ms / 1000
+        )
+        if usage is not None:
+            self._metrics.tokens(call.upstream, usage.input_tokens, usage.output_tokens)
+        log.info(
+            _ENDS[call.status], call_id=call.id, upstream=call.upstream, method=call.request.method,
+            path=call.request.path, model=call.model, status=call.answer and call.answer.status,
+            attempts=len(call.attempts), queued_ms=round(call.queued_ms, 1),
+            duration_ms=round(duration_ms, 1), bytes=call.answer.body_bytes if call.answer else 0,
+            error=call.failure and call.failure.code, client_gone=call.client_gone,
+        )  # fmt: skip
+
+    # 4 -- clients that leave, cancels, stops
+
+    def left(self, live: LiveCall, client: Client) -> None:
+        """*client* went away; the last one to go decides by the call's policy."""
+        if client in live.clients:
+            live.clients.remove(client)
+        call = live.call
+        if live.clients or live.over or call.detached or client.has_its_answer():
+            return
+        call.client_gone = True
+        if call.on_disconnect is OnDisconnect.CANCEL:
+            self.cancel(live, "its client left")
+            return
+        self._journal.update(call)
+        if not call.attempts:
+            loop = asyncio.get_running_loop()
+            live.abandoned = loop.call_later(ABANDONED_S, self._abandon, live)
+
+    def _abandon(self, live: LiveCall) -> None:
+        if not live.call.attempts and not live.clients:
+            self.cancel(live, "its client left before it was sent, and no retry joined it")
+
+    def cancel(self, live: LiveCall, why: str = "it was cancelled") -> bool:
+        """End *live* as cancelled; False where its end is already being written."""
+        return live.stop(Ended(Status.CANCELLED, Failure(code="cancelled", message=why)))
+
+    def give_back(self, live: LiveCall) -> None:
+        """Leave *live* to the next start, or end it as interrupted where no start would take it up."""
+        failure = Failure(
+            code="interrupted", message="the gateway stopped before the call was done"
+        )
+        upstream = self.upstreams[live.call.upstream].settings
+        in_flight = live.call.open_attempt is not None
+        back = survives_restart(live.call) and not (in_flight and upstream.on_interrupted == "fail")
+        live.stop(Ended(Status.QUEUED if back else Status.FAILED, failure))
+
+    def kept_while_draining(self) -> list[asyncio.Task[None]]:
+        """Give back at once what nobody waits for; the tasks of the calls that go on."""
+        kept = []
+        for live in list(self.calls.values()):
+            waits = bool(live.clients) or not survives_restart(live.call)
+            if waits or live.call.open_attempt is not None:
+                assert live.task is not None
+                kept.append(live.task)
+            else:
+                self.give_back(live)
+        return kept
+
+    async def give_all_back(self) -> None:
+        """Leave every open call to the next start, or end it; return when that is recorded."""
+        for live in list(self.calls.values()):
+            self.give_back(live)
+        for live in list(self.calls.values()):
+            await live.wait_over()
+
+    async def post_parts(self) -> None:
+        """Hand the streams' bytes to the journal about once a second, all of them in one batch."""
+        while True:
+            await asyncio.sleep(POST_EVERY_S)
+            for live in list(self.calls.values()):
+                recording = live.recording
+                if (
+                    recording is not None
+                    and not recording.ended
+                    and (parts := recording.take_parts())
+                ):
+                    end = parts[-1].start + len(parts[-1].data)
+                    posted = self._journal.append(live.call, parts)
+                    posted.add_done_callback(_Durable(recording, end))
+
+    # 5 -- small questions
+
+    def open_call(self, call_id: str) -> Call | None:
+        """The call of that id while it is not final."""
+        live = self.calls.get(call_id)
+        return None if live is None else live.call
+
+    async def wait_final(self, call_id: str, within_s: float) -> None:
+        """Return when the call is final and recorded, or after *within_s*."""
+        live = self.calls.get(call_id)
+        if live is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await live.wait_over()
+
+    def position(self, call_id: str) -> int | None:
+        """Its place in the queue, 1 is next; None while it does not wait for a slot."""
+        live = self.calls.get(call_id)
+        if live is None or live.call.wait_reason is WaitReason.BACKOFF:
+            return None
+        return self._admission.position(live.place) or None
+
+    def eta_s(self, call_id: str) -> float | None:
+        """Seconds until it probably has its slot; None where nobody can tell."""
+        live = self.calls.get(call_id)
+        if live is None or not self.position(call_id):
+            return None
+        return self._admission.eta_s(live.place)
+
+    def _deadline_in(self, live: LiveCall) -> float | None:
+        return None if live.deadline is None else max(0.0, live.deadline - self._monotonic())
+
+    def _record(self, call: Call, attempt: Attempt) -> Recording:
+        async def post(parts: Sequence[Part]) -> bool:
+            await self._journal.room()
+            return await self._journal.append(call, parts)
+
+        async def load(start: int, at_most: int) -> bytes:
+            async for piece in self._reader.body(call.seq, attempt.number, start):
+                return piece[:at_most]
+            return b""
+
+        return Recording(attempt, monotonic=self._monotonic, post=post, load=load)
+
+
+class _Durable:
+    """Once the journal has a recording's parts, RAM may let go of them."""
+
+    def __init__(self, recording: Recording, end: int) -> None:
+        self._recording, self._end = recording, end
+
+    def __call__(self, posted: asyncio.Future[bool]) -> None:
+        if not posted.cancelled() and posted.exception() is None and posted.result():
+            self._recording.durable_to(self._end)
+
+
+def survives_restart(call: Call) -> bool:
+    """Whether a start would take *call* up: somebody can come back for it, and nothing is missing."""
+    wanted = (
+        call.detached
+        or call.options.idempotency_key is not None
+        or (call.client_gone and call.on_disconnect is OnDisconnect.FINISH)
+    )
+    return wanted and not call.needs_secret
+
+
+def _failed(code: str, message: str) -> Ended:
+    return Ended(Status.FAILED, Failure(code=code, message=message))
+
+
+def _deadline_passed() -> Failure:
+    return Failure(code="deadline_exceeded", message="the call's deadline passed while it waited")

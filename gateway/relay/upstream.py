@@ -1,0 +1,245 @@
+"""One attempt over aiohttp. Every failure is a value in the `Attempt`; only a cancel is raised.
+
+Invariants: one attempt is at most one request on the wire (aiohttp's silent resend is off); after
+anything but a whole answer the connection is closed, never reused; bytes are recorded as they came
+(no decompression, no redirects, no cookies, no proxies of the environment).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import aiohttp
+from aiohttp import hdrs
+from multidict import CIMultiDict
+from typing_extensions import override
+from yarl import URL
+
+from gateway import config
+from gateway.call import Attempt, Failure, Headers, Outcome, Request
+from gateway.relay.recording import Recording
+from gateway.telemetry.logs import redact_text
+
+_HOP_BY_HOP = frozenset({
+    b"connection", b"keep-alive",
+    b"proxy-authenticate", b"proxy-authorization", b"proxy-connection",
+    b"te", b"trailer", b"transfer-encoding", b"upgrade",
+})  # fmt: skip
+_CONNECTED: ContextVar[Callable[[], None]] = ContextVar("_CONNECTED")
+_OURS_TO_WRITE = (hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Tells the attempt when its connection stands, so that each phase has its own timeout."""
+
+    @override
+    async def connect(self, *args: Any, **kwargs: Any) -> Any:
+        connection = await super().connect(*args, **kwargs)
+        _CONNECTED.get()()
+        return connection
+
+
+class Upstream:
+    """One external AI API: its session, its credential and its timeouts."""
+
+    def __init__(
+        self, settings: config.Upstream, base_url: str, session: aiohttp.ClientSession
+    ) -> None:
+        self.settings = settings
+        self._origin = URL(base_url).origin()
+        self._base_url = base_url
+        self._session = session
+        self._credential = _credential(settings)
+
+    async def attempt(
+        self,
+        attempt: Attempt,
+        request: Request,
+        target: str,
+        recording: Recording,
+        *,
+        within_s: float | None,
+        now: Callable[[], float],
+        on_head: Callable[[], None],
+    ) -> None:
+        """Send *request* to *target* once and report in *attempt* how it went.
+
+        Time:    min(total_s, within_s); connect, first byte and idle each have their own bound
+        Raises:  asyncio.CancelledError only; the connection is closed by then
+        """
+        phases = _Phases(self.settings.timeouts, within_s)
+        try:
+            async with phases:
+                await self._exchange(attempt, request, target, recording, phases, now, on_head)
+        except TimeoutError:
+            attempt.outcome = Outcome.TIMED_OUT
+            attempt.failure = Failure(code=phases.late, message=self._late(phases.late))
+        except aiohttp.ClientConnectorError as error:
+            attempt.outcome = Outcome.UNREACHABLE
+            attempt.failure = Failure(
+                code="upstream_unreachable",
+                message=f"cannot reach {self.settings.name}: {redact_text(str(error))}",
+                hopeless=isinstance(error, aiohttp.ClientConnectorCertificateError),
+            )
+        except (aiohttp.ClientError, ValueError, OSError) as error:
+            attempt.outcome = Outcome.BROKEN
+            message = (
+                f"{self.settings.name} broke off or sent no valid HTTP ({type(error).__name__})"
+            )
+            attempt.failure = Failure(code="upstream_broken", message=message)
+        except asyncio.CancelledError:
+            attempt.outcome = Outcome.CANCELLED
+            raise
+        finally:
+            recording.end(complete=attempt.outcome is Outcome.ANSWERED)
+
+    async def _exchange(
+        self,
+        attempt: Attempt,
+        request: Request,
+        target: str,
+        recording: Recording,
+        phases: "_Phases",
+        now: Callable[[], float],
+        on_head: Callable[[], None],
+    ) -> None:
+        """Request out, answer in; leaving before its end closes the connection."""
+        _CONNECTED.set(phases.connected)
+        async with self._session.request(
+            request.method,
+            self._url(target),
+            headers=_headers_out(request.headers + self._credential),
+            data=request.body or None,
+            allow_redirects=False,
+        ) as response:
+            try:
+                attempt.first_byte_at = now()
+                recording.begin(
+                    status=response.status,
+                    reason=response.reason,
+                    headers=end_to_end(response.raw_headers),
+                    declared=_declared(response),
+                )
+                on_head()
+                while True:
+                    phases.read()
+                    data = await response.content.readany()
+                    if not data:
+                        break
+                    await recording.append(data)
+            except BaseException:
+                response.close()  # never back to the pool: the rest of this answer is still to come
+                raise
+            attempt.outcome = Outcome.ANSWERED
+
+    def _url(self, target: str) -> URL:
+        """base_url + target, byte for byte; nothing in a request can move it to another host."""
+        url = URL(self._base_url + target, encoded=True)
+        if url.origin() != self._origin:
+            raise ValueError("the target leaves the upstream")
+        return url
+
+    def _late(self, code: str) -> str:
+        limits = self.settings.timeouts
+        return {
+            "connect_timeout": f"no connection to {self.settings.name} within {limits.connect_s:g} s",
+            "first_byte_timeout": f"{self.settings.name} sent nothing within {limits.first_byte_s:g} s",
+            "idle_timeout": f"{self.settings.name} fell silent for {limits.idle_s:g} s within its answer",
+            "total_timeout": f"{self.settings.name} was not done within {limits.total_s:g} s",
+        }.get(code, "the call's deadline passed while the upstream worked")
+
+
+class _Phases:
+    """The one timer of an attempt, moved on as it proceeds; `late` names the bound that passed."""
+
+    def __init__(self, limits: config.Timeouts, within_s: float | None) -> None:
+        self._limits = limits
+        self._time = asyncio.get_running_loop().time
+        started = self._time()
+        self._ends, self._end = started + limits.total_s, "total_timeout"
+        if within_s is not None and within_s < limits.total_s:
+            self._ends, self._end = started + within_s, "deadline_exceeded"
+        self._phase = "connect_timeout"
+        self._timer = asyncio.timeout_at(min(started + limits.connect_s, self._ends))
+
+    @property
+    def late(self) -> str:
+        """The code of the timeout, once it happened."""
+        return self._end if self._time() >= self._ends else self._phase
+
+    def connected(self) -> None:
+        """The connection stands; from here on the upstream has first_byte_s."""
+        self._phase = "first_byte_timeout"
+        self._timer.reschedule(min(self._time() + self._limits.first_byte_s, self._ends))
+
+    def read(self) -> None:
+        """The next read begins; the upstream may be silent for idle_s."""
+        self._phase = "idle_timeout"
+        self._timer.reschedule(min(self._time() + self._limits.idle_s, self._ends))
+
+    async def __aenter__(self) -> None:
+        await self._timer.__aenter__()
+
+    async def __aexit__(self, *exception: Any) -> bool | None:
+        return await self._timer.__aexit__(*exception)
+
+
+def _credential(settings: config.Upstream) -> Headers:
+    """The upstream's own credential as a field; added here, so no record ever sees it."""
+    if settings.api_key is None or settings.is_mock:
+        return ()
+    secret = settings.api_key.get_secret_value().encode()
+    if settings.auth == "bearer":
+        return ((b"Authorization", b"Bearer " + secret),)
+    return ((settings.auth.encode(), secret),)
+
+
+def end_to_end(raw: Headers) -> Headers:
+    """*raw* without hop-by-hop fields, without every name that Connection lists, without our framing.
+
+    Source: RFC 9110 §7.6.1
+    """
+    drop = _HOP_BY_HOP
+    listed = [value for name, value in raw if name.lower() == b"connection"]
+    if listed:
+        drop = drop | {name.strip().lower() for name in b",".join(listed).split(b",")}
+    return tuple(
+        (name, value)
+        for name, value in raw
+        if (lower := name.lower()) not in drop and lower != b"content-length"
+    )
+
+
+def _headers_out(headers: Headers) -> CIMultiDict[str]:
+    return CIMultiDict(
+        (name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
+        for name, value in headers
+    )
+
+
+def _declared(response: aiohttp.ClientResponse) -> int | None:
+    if b"transfer-encoding" in {name.lower() for name, _ in response.raw_headers}:
+        return None
+    return response.content_length
+
+
+@asynccontextmanager
+async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
+    """A session for one upstream: no bound, cookie, redirect, proxy or timeout but ours."""
+    connector = _Connector(limit=0, limit_per_host=0)
+    async with aiohttp.ClientSession(
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+        raise_for_status=False,
+        skip_auto_headers=_OURS_TO_WRITE,
+        read_bufsize=2**18,
+    ) as session:
+        # GET, HEAD, PUT and DELETE would be sent once more, silently, when a kept connection drops:
+        # an attempt that nobody journalled. There is no public switch (aiohttp 3.14).
+        session._retry_connection = False
+        yield session

@@ -1,0 +1,170 @@
+"""The one HTTP server: everything under `/-/` goes to an application of routes, the rest is relayed.
+
+Invariant: which of the two is decided on the raw path as it stands on the request line, never on a
+decoded or normalised one, and the Host list is checked before either.
+"""
+
+import ipaddress
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import structlog
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+from typing_extensions import override
+
+from gateway import config
+from gateway.errors import BadHost, BadRequest, Forbidden, GatewayError, NotFound, Refused
+from gateway.telemetry.metrics import Metrics
+from gateway.web import errors, headers
+from gateway.web.response import RawResponse
+
+log = structlog.get_logger()
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+RawHandler = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; worker-src 'self'; base-uri 'self'; form-action 'self'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types gw-worker"
+)
+_OWN_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": _CSP,
+}
+
+
+def make_app(
+    routes: Iterable[web.RouteDef], *, settings: Callable[[], config.Config], rng: random.Random
+) -> web.Application:
+    """The gateway's own API. Errors of its handlers become problem details (RFC 9457)."""
+
+    @web.middleware
+    async def own(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method not in ("GET", "HEAD"):
+            refusal = headers.check_origin(request.raw_headers, settings().server.allowed_origins)
+            if refusal is not None:
+                return _problem(Forbidden(refusal), request, rng)
+        try:
+            return await handler(request)
+        except GatewayError as error:
+            return _problem(error, request, rng)
+        except web.HTTPMethodNotAllowed as error:
+            refused = BadRequest(f"{request.method} is not for this path")
+            response = _problem(refused, request, rng, status=405)
+            response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+            return response
+        except web.HTTPNotFound:
+            return _problem(NotFound("there is nothing at this path"), request, rng)
+
+    async def protect(request: web.Request, response: web.StreamResponse) -> None:
+        for name, value in _OWN_HEADERS.items():
+            response.headers.setdefault(name, value)
+
+    app = web.Application(middlewares=[own], client_max_size=1_048_576)
+    app.add_routes(routes)
+    app.on_response_prepare.append(protect)
+    return app
+
+
+class Runner(web.AppRunner):
+    """Serves the application under `/-/` and the relay everywhere else, on one port."""
+
+    def __init__(
+        self,
+        app: web.Application,
+        relayed: RawHandler,
+        *,
+        settings: Callable[[], config.Config],
+        metrics: Metrics,
+    ) -> None:
+        super().__init__(
+            app,
+            handler_cancellation=True,  # a handler learns at once that its client left
+            auto_decompress=False,  # bodies are relayed as they were sent
+            access_log=None,  # one line a call is logged by relay
+            keepalive_timeout=75,
+            lingering_time=2,
+            shutdown_timeout=5,
+            max_line_size=8190,
+            max_field_size=8190,
+            max_headers=128,
+        )
+        self._relayed = relayed
+        self._settings = settings
+        self._metrics = metrics
+
+    @override
+    async def _make_server(self) -> Any:
+        server = await super()._make_server()
+        assert server is not None
+        own = server.request_handler
+
+        async def dispatch(request: BaseRequest) -> web.StreamResponse:
+            path = request.raw_path
+            if refusal := self._bad_host(request):
+                self._metrics.refused(refusal.code)
+                return await _refuse(request, refusal)
+            if path.startswith("/-/"):
+                return await own(request)
+            if path == "/":
+                return _redirect("/-/ui/")
+            return await self._relayed(request)
+
+        server.request_handler = dispatch
+        return server
+
+    def _bad_host(self, request: BaseRequest) -> Refused | None:
+        """DNS rebinding: a name that is not ours was made to point here. IP addresses always pass."""
+        if request.version.major != 1:
+            return BadRequest("HTTP/1.0 and HTTP/1.1 are spoken here")
+        host = request.headers.get("Host", "")
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        name = name.lower().strip("[]").rstrip(".")
+        server = self._settings().server
+        if name in _LOOPBACK or name == server.host.lower() or name in server.allowed_hosts:
+            return None
+        if "*" in server.allowed_hosts or _is_address(name):
+            return None
+        return BadHost(f"this gateway does not serve {host!r}; see [server] allowed_hosts")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _redirect(location: str) -> web.Response:
+    return web.Response(status=302, headers={"Location": location, **_OWN_HEADERS})
+
+
+def _problem(
+    error: GatewayError, request: web.Request, rng: random.Random, status: int | None = None
+) -> web.Response:
+    told = errors.problem(error, path=request.raw_path.partition("?")[0], rng=rng)
+    return web.Response(status=status or told.status, body=told.body, headers=dict(told.headers))
+
+
+async def _refuse(request: BaseRequest, refused: Refused) -> web.StreamResponse:
+    told = errors.problem(refused, path="/")
+    response = RawResponse(
+        request,
+        status=told.status,
+        reason=None,
+        headers=(),
+        extra=told.headers,
+        length=len(told.body),
+    )
+    await response.end(told.body)
+    return response

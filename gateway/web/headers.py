@@ -1,0 +1,249 @@
+"""What a client's header fields mean: options for the gateway, credentials, and what must not travel.
+
+Invariant: a malformed or out-of-range value in a field of the gateway's own is a BadRequest that
+names the field; nothing is guessed.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from gateway import config
+from gateway.call import Headers, OnDisconnect, Options
+from gateway.errors import BadRequest
+from gateway.relay.upstream import end_to_end
+
+CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
+_NOT_RELAYED = frozenset({b"host", b"expect", b"x-gateway-key"})
+MAX_WAIT_S = 3600.0
+_TAG = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+_PRINTABLE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?\Z")
+_SECRET_PARAMETERS = frozenset({b"key", b"api_key", b"access_token", b"token", b"sig"})
+
+
+def options(raw: Headers) -> Options:
+    """What the client asks of the gateway.
+
+    Raises: BadRequest, naming the field
+    """
+    given = dict(_own_fields(raw))
+    prefer, wait_s = _prefer(raw)
+    idempotency_key = _first(raw, b"idempotency-key")
+    if idempotency_key is not None:
+        idempotency_key = _idempotency_key(idempotency_key)
+    if (
+        not given
+        and not prefer
+        and idempotency_key is None
+        and not _first(raw, b"x-stainless-retry-count")
+    ):
+        return _PLAIN
+    priority = _integer(given, "x-gateway-priority", 0, 9)
+    on_disconnect = given.get("x-gateway-on-disconnect")
+    if on_disconnect not in (None, "finish", "cancel"):
+        raise BadRequest("x-gateway-on-disconnect must be finish or cancel")
+    return Options(
+        priority=5 if priority is None else priority,
+        fairness_key=_fairness_key(given.get("x-gateway-fairness-key")),
+        timeout_s=_seconds(given, "x-gateway-timeout-s"),
+        queue_timeout_s=_seconds(given, "x-gateway-queue-timeout-s"),
+        max_attempts=_integer(given, "x-gateway-max-attempts", 1, 1000),
+        on_disconnect=OnDisconnect(on_disconnect) if on_disconnect else None,
+        tags=_tags(given.get("x-gateway-tags")),
+        idempotency_key=idempotency_key,
+        webhook=given.get("x-gateway-webhook"),
+        detached=prefer,
+        wait_s=wait_s,
+        retry_count=_retry_count(raw),
+    )
+
+
+_PLAIN = Options()
+_KNOWN = frozenset({
+    "x-gateway-upstream", "x-gateway-timeout-s", "x-gateway-queue-timeout-s", "x-gateway-priority",
+    "x-gateway-fairness-key", "x-gateway-max-attempts", "x-gateway-on-disconnect", "x-gateway-tags",
+    "x-gateway-webhook", "x-gateway-key",
+})  # fmt: skip
+
+
+def named_upstream(raw: Headers) -> str | None:
+    """The value of `x-gateway-upstream`."""
+    return _first(raw, b"x-gateway-upstream")
+
+
+def credential(raw: Headers, query: str, dialect: str) -> bytes | None:
+    """What the client presents as its credential: the first of the usual fields, Gemini's `key=` last."""
+    for name, value in raw:
+        if name.lower() in CREDENTIALS and value:
+            return value
+    if dialect == "gemini":
+        for name, value in _parameters(query):
+            if name == b"key" and value:
+                return value
+    return None
+
+
+def travelling(raw: Headers, upstream: config.Upstream) -> tuple[Headers, bool]:
+    """The fields that go to *upstream*, and whether a credential of the client's is among them.
+
+    The upstream's own credential, where it has one, takes the place of whatever the client sent.
+    """
+    own = upstream.api_key is not None or upstream.is_mock
+    passed = False
+    fields: list[tuple[bytes, bytes]] = []
+    for name, value in end_to_end(raw):
+        lower = name.lower()
+        if lower in _NOT_RELAYED or lower.startswith(b"x-gateway-"):
+            continue
+        if lower in CREDENTIALS:
+            if own:
+                continue
+            passed = True
+        if lower == b"prefer" and not (value := _other_preferences(value)):
+            continue
+        fields.append((name, value))
+    return tuple(fields), passed
+
+
+def has_secret_parameter(query: str) -> bool:
+    """Whether the journal will hold *query* only in part."""
+    return "=" in query and any(
+        name.lower() in _SECRET_PARAMETERS for name, _ in _parameters(query)
+    )
+
+
+def without_key_parameter(query: str) -> str:
+    """*query* without Gemini's `key=`, all else as written."""
+    return "&".join(p for p in query.split("&") if unquote_to_bytes(p.partition("=")[0]) != b"key")
+
+
+def check_origin(raw: Headers, allowed: tuple[str, ...]) -> str | None:
+    """Why a browser's request from another origin is refused, or None.
+
+    A web page must not spend its visitor's upstream credential while no key is required.
+    """
+    origin, site = _first(raw, b"origin"), _first(raw, b"sec-fetch-site")
+    if origin is None and site is None:
+        return None
+    if origin is not None and origin in allowed:
+        return None
+    host = (_first(raw, b"host") or "").lower()
+    if origin is not None and urlsplit(origin).netloc.lower() != host:
+        return f"a browser sent this from {origin}, which [server] allowed_origins does not name"
+    if site is not None and site not in ("same-origin", "none"):
+        return f"a browser sent this from another site ({site}); see [server] allowed_origins"
+    return None
+
+
+def is_navigation(raw: Headers) -> bool:
+    """A browser opens this as a page, where an upstream's markup must not run on our origin."""
+    return _first(raw, b"sec-fetch-dest") in ("document", "frame", "iframe")
+
+
+def _first(raw: Headers, wanted: bytes) -> str | None:
+    for name, value in raw:
+        if len(name) == len(wanted) and name.lower() == wanted:
+            return value.decode("latin-1").strip()
+    return None
+
+
+def _own_fields(raw: Headers) -> Iterator[tuple[str, str]]:
+    seen = set()
+    for name, value in raw:
+        if name[:10].lower() == b"x-gateway-":
+            field = name.decode("latin-1").lower()
+            if field not in _KNOWN:
+                raise BadRequest(f"{field} is not a field of this gateway")
+            if field in seen:
+                raise BadRequest(f"{field} is given twice")
+            seen.add(field)
+            yield field, value.decode("latin-1").strip()
+
+
+def _seconds(given: dict[str, str], name: str) -> float | None:
+    if name not in given:
+        return None
+    try:
+        seconds = float(given[name])
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= 31_536_000:
+        raise BadRequest(f"{name} must be a number of seconds above 0, not {given[name]!r}")
+    return seconds
+
+
+def _integer(given: dict[str, str], name: str, low: int, high: int) -> int | None:
+    if name not in given:
+        return None
+    text = given[name]
+    if not (text.isascii() and text.isdigit() and low <= int(text[:9]) <= high and len(text) < 9):
+        raise BadRequest(f"{name} must be a whole number from {low} to {high}, not {text!r}")
+    return int(text)
+
+
+def _fairness_key(value: str | None) -> str | None:
+    if value is not None and not (value and len(value) <= 64 and _PRINTABLE.match(value)):
+        raise BadRequest("x-gateway-fairness-key must be 1 to 64 printable bytes")
+    return value
+
+
+def _tags(value: str | None) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for pair in (value or "").split(","):
+        name, equals, text = (part.strip() for part in pair.partition("="))
+        if not pair.strip():
+            continue
+        if not equals or not _TAG.match(name) or len(text) > 256 or not text.isprintable():
+            raise BadRequest("x-gateway-tags must look like team=search, run=7")
+        tags[name] = text
+    if len(tags) > 32:
+        raise BadRequest("x-gateway-tags takes at most 32 tags")
+    return tags
+
+
+def _idempotency_key(value: str) -> str:
+    if len(value) >= 2 and value[0] == value[-1] == '"':
+        value = value[1:-1]  # the draft's form; everybody sends it bare
+    if not (1 <= len(value) <= 255 and _PRINTABLE.match(value)):
+        raise BadRequest("Idempotency-Key must be 1 to 255 printable characters")
+    return value
+
+
+def _retry_count(raw: Headers) -> int:
+    value = _first(raw, b"x-stainless-retry-count") or "0"
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 9 else 0
+
+
+def _prefer(raw: Headers) -> tuple[bool, float]:
+    """`respond-async` and its `wait`; RFC 7240. `wait` alone means nothing here and travels on."""
+    preferences = [
+        part.strip()
+        for name, value in raw
+        if name.lower() == b"prefer"
+        for part in value.decode("latin-1").split(",")
+    ]
+    if not any(part.lower() == "respond-async" for part in preferences):
+        return False, 0.0
+    for part in preferences:
+        name, equals, value = part.partition("=")
+        if name.strip().lower() == "wait" and equals:
+            value = value.strip().strip('"')
+            if not (value.isascii() and value.isdigit()):
+                raise BadRequest(f"Prefer: wait must be a whole number of seconds, not {value!r}")
+            return True, min(MAX_WAIT_S, float(value[:9]))
+    return True, 0.0
+
+
+def _other_preferences(value: bytes) -> bytes:
+    parts = [part.strip() for part in value.split(b",")]
+    if not any(part.lower() == b"respond-async" for part in parts):
+        return value
+    ours = (b"respond-async", b"wait")
+    return b", ".join(p for p in parts if p.partition(b"=")[0].strip().lower() not in ours)
+
+
+def _parameters(query: str) -> Iterator[tuple[bytes, bytes]]:
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        yield unquote_to_bytes(name), unquote_to_bytes(value)

@@ -1,0 +1,128 @@
+"""`/-/openapi.json`: the gateway's own API described for machines (OpenAPI 3.1)."""
+
+from typing import Any
+
+from pydantic_core import to_json
+
+from gateway import __version__
+
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+
+def document() -> bytes:
+    """The whole description as JSON."""
+    return to_json(
+        {
+            "openapi": "3.1.0",
+            "info": {"title": "gateway", "version": __version__},
+            "paths": {path: dict(methods) for path, methods in _PATHS.items()},
+            "components": {"schemas": _SCHEMAS},
+        }
+    )
+
+
+def _operation(
+    summary: str,
+    *,
+    ok: dict[str, str],
+    parameters: list[dict[str, Any]] | None = None,
+    body: str | None = None,
+) -> dict[str, Any]:
+    responses: dict[str, Any] = {
+        status: {"description": description} for status, description in ok.items()
+    }
+    responses["default"] = {"description": "What is wrong (RFC 9457)", "content": _PROBLEM}
+    operation: dict[str, Any] = {"summary": summary, "responses": responses}
+    if parameters:
+        operation["parameters"] = parameters
+    if body:
+        schema = {"schema": {"$ref": f"#/components/schemas/{body}"}}
+        operation["requestBody"] = {"required": True, "content": {"application/json": schema}}
+    return operation
+
+
+def _query(name: str, kind: str = "string", about: str = "") -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": {"type": kind}, "description": about}
+
+
+def _in_path(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+_ID = _in_path("id")
+_WAIT = _query(
+    "wait", "number", "answer as soon as the call is final, at the latest after so many seconds"
+)
+_ATTEMPT = _query("attempt", "integer", "the answer of this attempt")
+_FILTERS = [
+    _query("limit", "integer", "1 to 1000, 50 by default"),
+    _query("after", about="id of the call before this page"),
+    _query("before", about="id of the call after this page"),
+    _query("order", about="desc (newest first, the default) or asc"),
+    _query("status"),
+    _query("upstream"),
+    _query("model", about="a glob"),
+    _query("key"),
+    _query("tag", about="name:value"),
+    _query("idempotency_key"),
+    _query("path", about="a glob"),
+    _query("http_status", "integer"),
+    _query("min_duration_ms", "number"),
+    _query("since", about="RFC 3339"),
+    _query("until", about="RFC 3339"),
+    _query("expand", about="all: attempts, headers and hashes too"),
+]
+_PATHS: dict[str, dict[str, Any]] = {
+    "/-/calls": {"get": _operation("List calls", ok={"200": "A page"}, parameters=_FILTERS)},
+    "/-/calls/{id}": {
+        "get": _operation(
+            "Show a call", ok={"200": "The call", "304": "Unchanged"}, parameters=[_ID, _WAIT]
+        )
+    },
+    "/-/calls/{id}/request": {
+        "get": _operation("The request body", ok={"200": "Byte for byte"}, parameters=[_ID])
+    },
+    "/-/calls/{id}/response": {
+        "get": _operation(
+            "The recorded answer",
+            ok={"200": "The upstream's status, headers and bytes", "202": "Not final yet"},
+            parameters=[_ID, _WAIT, _ATTEMPT],
+        )
+    },
+    "/-/upstreams": {"get": _operation("List upstreams", ok={"200": "All of them"})},
+    "/-/upstreams/{name}": {
+        "get": _operation("Show an upstream", ok={"200": "It"}, parameters=[_in_path("name")]),
+        "patch": _operation(
+            "Tune an upstream live", ok={"200": "It"}, parameters=[_in_path("name")], body="Change"
+        ),
+    },
+    "/-/reload": {"post": _operation("Re-read config.toml", ok={"200": "Taken over as a whole"})},
+    "/-/metrics": {"get": _operation("Prometheus metrics", ok={"200": "Text format"})},
+    "/-/healthy": {"get": _operation("Is the process alive", ok={"200": "Yes"})},
+    "/-/ready": {
+        "get": _operation("Does it take calls", ok={"200": "Yes", "503": "Draining, or no journal"})
+    },
+    "/-/openapi.json": {"get": _operation("This document", ok={"200": "OpenAPI 3.1"})},
+}
+_SCHEMAS: dict[str, Any] = {
+    "Problem": {
+        "type": "object",
+        "required": ["type", "title", "status", "detail", "code"],
+        "properties": {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "code": {"type": "string"},
+            "instance": {"type": "string"},
+        },
+    },
+    "Change": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "max_in_flight": {"type": "integer", "minimum": 1},
+            "paused": {"type": "boolean"},
+        },
+    },
+}

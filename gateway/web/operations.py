@@ -1,0 +1,78 @@
+"""Health, readiness, metrics and reload: what operators and their machines ask."""
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from aiohttp import web
+from pydantic_core import to_json
+
+from gateway.errors import ConfigError
+
+
+class Health(NamedTuple):
+    """One check: its name, whether it passes, and a word on why not."""
+
+    name: str
+    ok: bool
+    detail: str | None = None
+
+
+def routes(
+    *,
+    checks: Callable[[], list[Health]],
+    metrics: Callable[[], bytes],
+    reload: Callable[[], Awaitable[None]],
+    openapi: Callable[[], bytes],
+) -> list[web.RouteDef]:
+    """`/-/healthy`, `/-/ready`, `/-/metrics`, `/-/reload`, `/-/openapi.json`."""
+
+    async def healthy(_: web.Request) -> web.Response:
+        return _json({"ok": True, "checks": [{"name": "event_loop", "ok": True}]})
+
+    async def ready(_: web.Request) -> web.Response:
+        found = checks()
+        ok = all(check.ok for check in found)
+        shown = [
+            {
+                "name": check.name,
+                "ok": check.ok,
+                **({"detail": check.detail} if check.detail else {}),
+            }
+            for check in found
+        ]
+        return _json({"ok": ok, "checks": shown}, status=200 if ok else 503)
+
+    async def show_metrics(_: web.Request) -> web.Response:
+        return web.Response(
+            body=metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
+
+    async def run_reload(_: web.Request) -> web.Response:
+        try:
+            await reload()
+        except ConfigError as error:
+            problem = {
+                "type": "urn:gateway:bad_config", "title": "Bad Request", "status": 400,
+                "code": "bad_request", "detail": error.message, "errors": error.problems,
+            }  # fmt: skip
+            return web.Response(
+                body=to_json(problem),
+                status=400,
+                headers={"Content-Type": "application/problem+json"},
+            )
+        return _json({"ok": True})
+
+    async def show_openapi(_: web.Request) -> web.Response:
+        return web.Response(body=openapi(), content_type="application/json")
+
+    return [
+        web.get("/-/healthy", healthy),
+        web.get("/-/ready", ready),
+        web.get("/-/metrics", show_metrics),
+        web.post("/-/reload", run_reload),
+        web.get("/-/openapi.json", show_openapi),
+    ]
+
+
+def _json(body: object, status: int = 200) -> web.Response:
+    return web.Response(body=to_json(body), status=status, content_type="application/json")

@@ -1,0 +1,194 @@
+"""Reading one relayed request: who asks, for what, with which body → a `Call`.
+
+Invariant: everything that can be refused by looking at the head is refused before a body byte is
+read, and no more than `max_body_bytes` is ever held.
+"""
+
+import asyncio
+import hashlib
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import HttpVersion11
+from aiohttp.web_request import BaseRequest
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from gateway import config
+from gateway.call import Call, Headers, OnDisconnect, Request, header
+from gateway.errors import BadRequest, BodyTooLarge
+from gateway.web import headers, routing
+
+OFF_LOOP_BYTES = 262_144  # hashing and parsing more than this would be felt by every other call
+_INFLATED_BYTES = 33_554_432
+
+
+class _Fields(TypedDict, total=False):
+    model: Any
+    stream: Any
+
+
+_FIELDS = TypeAdapter(_Fields)
+
+
+def split_target(request: BaseRequest) -> tuple[str, str]:
+    """Raw path and query, as on the request line; an absolute-form target is reduced to them.
+
+    Raises: BadRequest - an asterisk, another authority than Host's
+    """
+    target = request.raw_path
+    if not target.startswith("/"):
+        scheme, _, rest = target.partition("://")
+        authority, slash, path = rest.partition("/")
+        if (
+            scheme.lower() not in ("http", "https")
+            or authority.lower() != (request.headers.get("Host") or "").lower()
+        ):
+            raise BadRequest("the request target must be a path")
+        target = slash + path or "/"
+    path, _, query = target.partition("?")
+    return path, query
+
+
+async def read_body(request: BaseRequest, max_bytes: int) -> bytes:
+    """The whole body.
+
+    Raises: BodyTooLarge, before reading where Content-Length tells, else as soon as the bound is passed
+    """
+    declared = request.content_length
+    if declared is not None and declared > max_bytes:
+        raise BodyTooLarge(_too_large(max_bytes))
+    if not request.body_exists:
+        return b""
+    if (
+        request.headers.get("Expect", "").lower() == "100-continue"
+        and request.version >= HttpVersion11
+    ):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    content = request.content
+    first = await content.readany()
+    if content.at_eof() and len(first) <= max_bytes:
+        return first
+    pieces, size = [first], len(first)
+    while size <= max_bytes and (piece := await content.readany()):
+        pieces.append(piece)
+        size += len(piece)
+    if size > max_bytes:
+        raise BodyTooLarge(_too_large(max_bytes))
+    return b"".join(pieces)
+
+
+async def read_call(
+    request: BaseRequest,
+    path: str,
+    query: str,
+    *,
+    settings: config.Config,
+    client_hash: Callable[[bytes], str],
+    now: float,
+    next_seq: Callable[[], int],
+    new_id: Callable[[], str],
+) -> Call:
+    """The call that *request* asks for, not accepted yet.
+
+    Raises: BadRequest, UnknownUpstream, BodyTooLarge
+    """
+    raw = request.raw_headers
+    routing.check_path(path)
+    if b"upgrade" in (header(raw, b"connection") or "").lower().encode("latin-1"):
+        raise BadRequest("upgrades (WebSocket) are not relayed")
+    options = headers.options(raw)
+    named = headers.named_upstream(raw)
+    if named is not None:
+        routing.choose(path, named=named, model=None, upstreams=settings.upstreams)
+    body = await read_body(request, settings.server.max_body_bytes)
+    if len(body) > OFF_LOOP_BYTES:
+        digest, (model, wants_stream) = await asyncio.to_thread(_look_into, raw, body)
+    else:
+        digest, (model, wants_stream) = _look_into(raw, body)
+    route = routing.choose(path, named=named, model=model, upstreams=settings.upstreams)
+    upstream = route.upstream
+    model = model or routing.model_in_path(path)
+    fields, passes_credential = headers.travelling(raw, upstream)
+    own = upstream.api_key is not None or upstream.is_mock
+    sent_query = (
+        headers.without_key_parameter(query) if own and upstream.dialect == "gemini" else query
+    )
+    target = (
+        f"{route.target}?{sent_query}" if sent_query or "?" in request.raw_path else route.target
+    )
+    allowed = upstream.retry.max_attempts
+    stream = wants_stream or path.endswith(":streamGenerateContent")
+    presented = headers.credential(raw, query, upstream.dialect)
+    created_at = now
+    return Call(
+        seq=next_seq(),
+        id=new_id(),
+        request=Request(
+            method=request.method, path=path, query=query, headers=fields, body=body,
+            body_bytes=len(body), sha256=digest,
+        ),
+        options=options,
+        client="" if presented is None else f"cred:{client_hash(presented)}",
+        address=request.remote or "",
+        upstream=upstream.name,
+        target=target,
+        model=model,
+        stream=stream,
+        on_disconnect=_on_disconnect(options.on_disconnect, options.idempotency_key, stream, upstream),
+        max_attempts=min(options.max_attempts or allowed, allowed),
+        created_at=created_at,
+        deadline_at=None if options.timeout_s is None else created_at + options.timeout_s,
+        needs_secret=passes_credential or headers.has_secret_parameter(sent_query),
+        fingerprint=_fingerprint(request.method, upstream.name, path, query, digest),
+        detached=options.detached and options.wait_s == 0,
+    )  # fmt: skip
+
+
+def _on_disconnect(
+    asked: OnDisconnect | None, idempotency_key: str | None, stream: bool, upstream: config.Upstream
+) -> OnDisconnect:
+    if asked is not None:
+        return asked
+    if idempotency_key is not None:
+        return OnDisconnect.FINISH
+    return OnDisconnect(upstream.on_disconnect_stream if stream else upstream.on_disconnect)
+
+
+def _look_into(raw: Headers, body: bytes) -> tuple[str, tuple[str | None, bool]]:
+    return hashlib.sha256(body).hexdigest(), _model_and_stream(raw, body)
+
+
+def _model_and_stream(raw: Headers, body: bytes) -> tuple[str | None, bool]:
+    """Two top-level fields of a JSON body; whatever is no JSON object has neither."""
+    encoding = header(raw, b"content-encoding")
+    if encoding is not None:
+        body = _inflated(body, encoding.lower())
+    if body.lstrip()[:1] != b"{":
+        return None, False
+    try:
+        fields = _FIELDS.validate_json(body)
+    except (ValidationError, RecursionError):
+        return None, False
+    model = fields.get("model")
+    return (model if isinstance(model, str) else None), fields.get("stream") is True
+
+
+def _inflated(body: bytes, encoding: str) -> bytes:
+    """A copy to look into, at most 32 MiB of it; b"" where we cannot read the encoding."""
+    if encoding not in ("gzip", "deflate"):
+        return b""
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, _INFLATED_BYTES)
+    except zlib.error:
+        return b""
+
+
+def _fingerprint(method: str, upstream: str, path: str, query: str, body_sha256: str) -> str:
+    parts = f"{method}\n{upstream}\n{path}\n{query}\n{body_sha256}"
+    return hashlib.sha256(parts.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _too_large(max_bytes: int) -> str:
+    return f"the body is larger than {max_bytes} bytes ([server] max_body_bytes)"
