@@ -54,7 +54,10 @@ CREATE TABLE calls (
   error_message   TEXT,
   input_tokens    INTEGER,
   output_tokens   INTEGER,
-  total_tokens    INTEGER
+  total_tokens    INTEGER,
+  -- What a call's end adds finds its place in the page instead of splitting it (measured: 10 % of
+  -- the file, 15 % of the time an end takes). NULL from the first change on; means nothing.
+  room            BLOB DEFAULT (zeroblob(60))
 );
 
 -- SQLite 3.40 does not use `WHERE status IN (…)` for `status = 'queued'`: one index per open state.
@@ -107,6 +110,12 @@ CREATE TABLE parts (
   data    BLOB    NOT NULL,
   chunks  TEXT,                              -- JSON [[ms since the attempt began, bytes]…], NULL: one piece
   UNIQUE (seq, attempt, start)
+);
+
+-- Calls whose request body has begun to arrive here and whose own row has not: a body too large for
+-- one transaction. What a start finds here was never accepted, and its parts go.
+CREATE TABLE incoming (
+  seq INTEGER PRIMARY KEY
 );
 
 CREATE TABLE meta (
