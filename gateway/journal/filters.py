@@ -1,0 +1,218 @@
+"""Which calls a list shows: query parameters read into SQL conditions and a place in the list.
+
+Invariant: no text of the asker becomes SQL. Conditions are the constants below, values are bound.
+What is unknown or malformed is refused by name.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias, TypeVar
+
+from gateway.call import Status
+from gateway.errors import BadRequest
+
+T = TypeVar("T")
+Value: TypeAlias = str | int | float
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 1000
+MAX_TEXT = 1024  # characters of a value: matching a glob takes longer the longer it is
+
+#: Every parameter of a list and what it does, as the commands' help says it.
+PARAMETERS: Mapping[str, str] = {
+    "status": "With this status; several by comma or by repeating it.",
+    "upstream": "Of this upstream (glob); repeated: of any of them.",
+    "model": "Of this model (glob); repeated: of any of them.",
+    "path": "Of this path (glob); repeated: of any of them.",
+    "key": "Made with the gateway key of this id.",
+    "tag": "With this tag, NAME:VALUE; repeated: with all of them.",
+    "idempotency_key": "Sent with this Idempotency-Key.",
+    "http_status": "Whose answer has this HTTP status; repeated: any of them.",
+    "min_duration_ms": "That took at least so many ms; final calls only.",
+    "since": "Accepted at this time (RFC 3339) or later.",
+    "until": "Accepted before this time (RFC 3339).",
+    "limit": f"At most so many: 1 to {MAX_LIMIT}, {DEFAULT_LIMIT} by default.",
+    "after": "The page that follows the call of this id.",
+    "before": "The page that precedes the call of this id.",
+    "order": "desc (newest first, the default) or asc.",
+    "expand": "all: with attempts, headers and hashes.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """A list as it was asked for."""
+
+    conditions: tuple[str, ...] = ()  #: SQL; all must hold
+    values: tuple[Value, ...] = ()  #: of their question marks, in order
+    limit: int = DEFAULT_LIMIT
+    after: str | None = None  #: id of the call that the page follows, in the list's order
+    before: str | None = None  #: id of the call that it precedes
+    ascending: bool = False  #: oldest first
+    expand: bool = False
+
+
+def read_filters(parameters: Iterable[tuple[str, str]]) -> Filters:
+    """Read the query *parameters* of a list, (name, value) each.
+
+    Raises: BadRequest, naming the parameter
+    """
+    given: dict[str, list[str]] = {}
+    for name, value in parameters:
+        if name == "q":
+            raise BadRequest("q: full-text search is not built yet")
+        if name not in PARAMETERS:
+            raise BadRequest(f"there is no parameter {name[:64]!r}")
+        given.setdefault(name, []).append(value)
+
+    conditions = [_status(given["status"])] if "status" in given else []
+    values: list[Value] = []
+    for name in [name for name in FILTERS if name in given]:
+        condition, bound = _condition(name, given[name])
+        conditions.append(condition)
+        values += bound
+    return Filters(
+        conditions=tuple(conditions),
+        values=tuple(values),
+        limit=_one(given, "limit", _integer(1, MAX_LIMIT)) or DEFAULT_LIMIT,
+        after=_one(given, "after", _text),
+        before=_one(given, "before", _text),
+        ascending=_one(given, "order", _choice("asc", "desc")) == "asc",
+        expand=_one(given, "expand", _choice("all")) == "all",
+    )
+
+
+def milliseconds(text: str) -> int:
+    """The first whole millisecond since the epoch that is not before an RFC 3339 time.
+
+    Raises: ValueError, saying what it must be
+    """
+    if match := RFC_3339.fullmatch(text):
+        day, clock, offset = match.groups()
+        try:
+            moment = datetime.fromisoformat(f"{day}T{clock}{offset.replace(' ', '+').upper()}")
+            return -((EPOCH - moment) // timedelta(milliseconds=1))
+        except (ValueError, OverflowError):
+            pass  # a 31st of February
+    raise ValueError(
+        "must be a time such as 2026-11-22T17:00:00Z (write the + of an offset as %2B)"
+    )
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# A blank before the offset is a "+" that nobody encoded.
+RFC_3339 = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?)"
+    r"([Zz]|[+ -][0-9]{2}:[0-9]{2})"
+)
+
+# SQLite 3.40 finds the open calls in their indexes only by a literal, one state at a time.
+OPEN_CALLS = {
+    Status.QUEUED: "SELECT seq FROM calls WHERE status = 'queued'",
+    Status.RUNNING: "SELECT seq FROM calls WHERE status = 'running'",
+}
+
+
+def _status(texts: list[str]) -> str:
+    try:
+        wanted = sorted({Status(name) for text in texts for name in text.split(",")})
+    except ValueError:
+        raise BadRequest(f"status: must be among {', '.join(Status)}") from None
+    if OPEN_CALLS.keys() >= set(wanted):
+        return f"seq IN ({' UNION ALL '.join(OPEN_CALLS[status] for status in wanted)})"
+    return f"status IN ({', '.join(repr(status.value) for status in wanted)})"
+
+
+def _condition(name: str, texts: list[str]) -> tuple[str, list[Value]]:
+    chosen = FILTERS[name]
+    if chosen.several is None and len(texts) > 1:
+        raise BadRequest(f"{name}: may be given once")
+    values = [value for text in texts for value in _read(name, text, chosen.read)]
+    return f"({f' {chosen.several} '.join([chosen.condition] * len(texts))})", values
+
+
+def _one(given: Mapping[str, list[str]], name: str, read: Callable[[str], T]) -> T | None:
+    texts = given.get(name, [])
+    if len(texts) > 1:
+        raise BadRequest(f"{name}: may be given once")
+    return _read(name, texts[0], read) if texts else None
+
+
+def _read(name: str, text: str, read: Callable[[str], T]) -> T:
+    try:
+        return read(_text(text))
+    except ValueError as error:
+        raise BadRequest(f"{name}: {error}") from error
+
+
+def _text(text: str) -> str:
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"must be at most {MAX_TEXT} characters")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("must be UTF-8")
+    return text
+
+
+def _integer(lowest: int, highest: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if text.isascii() and text.isdigit() and lowest <= int(text) <= highest:
+            return int(text)
+        raise ValueError(f"must be a whole number from {lowest} to {highest}")
+
+    return read
+
+
+def _choice(*choices: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text in choices:
+            return text
+        raise ValueError(f"must be {' or '.join(choices)}")
+
+    return read
+
+
+def _duration(text: str) -> float:
+    try:
+        duration_ms = float(text)
+    except ValueError:
+        duration_ms = math.nan
+    if not 0 <= duration_ms < math.inf:
+        raise ValueError("must be a number of milliseconds")
+    return duration_ms
+
+
+def _tag(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise ValueError("must be NAME:VALUE")
+    return name, value
+
+
+def _single(read: Callable[[str], Value]) -> Callable[[str], tuple[Value, ...]]:
+    return lambda text: (read(text),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    condition: str
+    read: Callable[[str], tuple[Value, ...]]
+    several: str | None = "OR"  #: how repeated ones add up; None: it may be given once
+
+
+FILTERS: Mapping[str, _Filter] = {
+    "upstream": _Filter("upstream GLOB ?", _single(_text)),
+    "model": _Filter("model GLOB ?", _single(_text)),
+    "path": _Filter("path GLOB ?", _single(_text)),
+    "key": _Filter("key_id = ?", _single(_text)),
+    "tag": _Filter(
+        "EXISTS (SELECT 1 FROM json_each(calls.tags) WHERE key = ? AND value = ?)", _tag, "AND"
+    ),
+    "idempotency_key": _Filter("idempotency_key = ?", _single(_text)),
+    "http_status": _Filter("http_status = ?", _single(_integer(100, 599))),
+    "min_duration_ms": _Filter("duration_ms >= ?", _single(_duration), None),
+    "since": _Filter("created_ms >= ?", _single(milliseconds), None),
+    "until": _Filter("created_ms < ?", _single(milliseconds), None),
+}

@@ -1,0 +1,146 @@
+"""A call as the journal holds it: one class a table, one field a column, under the column's name.
+
+So `SELECT` lists are made from these classes, and a row is its class called with the row.
+`test_records.py` compares them with the schema.
+"""
+
+from dataclasses import dataclass, fields
+
+from pydantic_core import from_json
+
+from gateway.call import OnDisconnect, Status
+
+
+@dataclass(frozen=True, slots=True)
+class CallRow:
+    """A row of `calls`, less what only relaying needs. Flags are 0 or 1."""
+
+    seq: int
+    id: str
+    created_ms: int
+    method: str
+    path: str
+    query: str
+    upstream: str
+    model: str | None
+    stream: int
+    priority: int
+    fairness_key: str | None
+    client: str
+    key_id: str | None
+    tags: str
+    idempotency_key: str | None
+    replay_of: str | None
+    webhook: str | None
+    deadline_ms: int | None
+    on_disconnect: str
+    needs_secret: int
+    request_type: str | None
+    request_bytes: int
+    version: int
+    status: str
+    wait_reason: str | None
+    detached: int
+    client_waited: int
+    client_gone: int
+    started_ms: int | None
+    first_byte_ms: int | None
+    finished_ms: int | None
+    queued_ms: float
+    duration_ms: float | None
+    open_attempt: int | None
+    open_started_ms: int | None
+    answer: int | None
+    http_status: int | None
+    response_type: str | None
+    response_bytes: int | None
+    complete: int | None
+    error_code: str | None
+    error_message: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    total_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """A row of `requests`."""
+
+    seq: int
+    headers: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """A row of `attempts`: one that has ended."""
+
+    seq: int
+    number: int
+    upstream: str
+    started_ms: int
+    first_byte_ms: int | None
+    finished_ms: int
+    outcome: str
+    status: int | None
+    headers: str
+    error_code: str | None
+    error_message: str | None
+    retry_after_s: float | None
+    backoff_s: float | None
+    ambiguous: int
+    counts: int
+    body_bytes: int
+    sha256: str | None
+    complete: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """A call with what belongs to it, all of one instant."""
+
+    row: CallRow
+    replays: tuple[str, ...] = ()  #: ids, oldest first
+    request: RequestRow | None = None  #: None in a list that was not expanded
+    attempts: tuple[AttemptRow, ...] = ()  #: those that have ended; none in such a list
+
+    @property
+    def id(self) -> str:
+        """The call's name outside."""
+        return self.row.id
+
+    @property
+    def seq(self) -> int:
+        """The journal's key."""
+        return self.row.seq
+
+    @property
+    def status(self) -> Status:
+        """Where the call stood."""
+        return Status(self.row.status)
+
+    @property
+    def survives_restart(self) -> bool:
+        """Whether a start would take the call up as it stands.
+
+        That is: it needs nothing that the journal lacks, and somebody can come back for it.
+        """
+        row = self.row
+        if self.status.is_final or row.needs_secret:
+            return False
+        left = row.client_gone and row.on_disconnect == OnDisconnect.FINISH
+        return bool(row.detached or row.idempotency_key is not None or left)
+
+    def attempt(self, number: int) -> AttemptRow | None:
+        """The attempt of that *number*, once it has ended."""
+        return next((attempt for attempt in self.attempts if attempt.number == number), None)
+
+
+def columns(row: type[CallRow | RequestRow | AttemptRow]) -> str:
+    """What to select for one *row*."""
+    return ", ".join(field.name for field in fields(row))
+
+
+def header_fields(headers: str) -> list[tuple[str, str]]:
+    """A `headers` column as (name, value), as on the wire; a character is a byte (latin-1)."""
+    return [(name, value) for name, value in from_json(headers)]

@@ -1,0 +1,192 @@
+"""Every SELECT that shows calls, as functions over a connection inside a read transaction.
+
+A list reads narrow rows, by the primary key or the indexes of the open states; never a body.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from pydantic_core import from_json, to_json
+
+from gateway.errors import BadRequest
+from gateway.journal.filters import Filters, Value
+from gateway.journal.records import AttemptRow, CallRecord, CallRow, RequestRow, columns
+
+PIECE_BYTES = 1_048_576  # of a body in one reading: what one slow reader can hold of our memory
+
+# What is put into a statement's text is column names of our own and conditions of filters.py.
+# :owner limits a reading to the calls of one client; NULL: those of everybody.
+CALL = f"""
+    SELECT {columns(CallRow)} FROM calls
+    WHERE id = :id AND (:owner IS NULL OR client = :owner)
+"""  # noqa: S608
+PAGE = f"SELECT {columns(CallRow)} FROM calls WHERE {{}} ORDER BY seq {{}} LIMIT ?"  # noqa: S608
+REPLAYS = """
+    SELECT replay_of, id FROM calls
+    WHERE replay_of IN (SELECT value FROM json_each(?)) ORDER BY replay_of, seq
+"""
+REQUESTS = f"""
+    SELECT {columns(RequestRow)} FROM requests WHERE seq IN (SELECT value FROM json_each(?))
+"""  # noqa: S608
+ATTEMPTS = f"""
+    SELECT {columns(AttemptRow)} FROM attempts
+    WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq, number
+"""  # noqa: S608
+PIECE = """
+    SELECT start, data FROM parts
+    WHERE seq = :seq AND attempt = :attempt AND start >= (
+        SELECT max(start) FROM parts WHERE seq = :seq AND attempt = :attempt AND start <= :start)
+    ORDER BY start
+"""
+BOUNDS = """
+    SELECT (SELECT start FROM parts WHERE seq = :seq AND attempt = :attempt
+            ORDER BY start LIMIT 1),
+           (SELECT start + length(data) FROM parts WHERE seq = :seq AND attempt = :attempt
+            ORDER BY start DESC LIMIT 1)
+"""
+CHUNKS = """
+    SELECT chunks FROM parts
+    WHERE seq = :seq AND attempt = :attempt AND chunks IS NOT NULL ORDER BY start
+"""
+
+
+KEYED = """
+    SELECT id, fingerprint, CASE WHEN complete THEN http_status END FROM calls
+    WHERE client = ? AND idempotency_key = ? ORDER BY seq DESC LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedCall:
+    """A call as its Idempotency-Key finds it."""
+
+    id: str
+    fingerprint: str | None
+    answered_with: int | None  #: the status of a complete answer of the upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A piece of a list, in the list's order."""
+
+    records: tuple[CallRecord, ...]
+    has_more: bool  #: in the direction in which it was asked for
+
+
+def select_call(
+    connection: sqlite3.Connection, call_id: str, owner: str | None
+) -> CallRecord | None:
+    """The call of that id, whole, if it is *owner*'s."""
+    row = connection.execute(CALL, {"id": call_id, "owner": owner}).fetchone()
+    return _records(connection, [CallRow(*row)], expand=True)[0] if row else None
+
+
+def select_page(connection: sqlite3.Connection, filters: Filters, owner: str | None) -> Page:
+    """The calls of *owner* that *filters* choose. Raises BadRequest for an unknown cursor."""
+    sql, values, backwards = page_statement(connection, filters, owner)
+    rows = [CallRow(*row) for row in connection.execute(sql, values)]
+    has_more = len(rows) > filters.limit
+    del rows[filters.limit :]
+    if backwards:
+        rows.reverse()
+    return Page(_records(connection, rows, expand=filters.expand), has_more)
+
+
+def page_statement(
+    connection: sqlite3.Connection, filters: Filters, owner: str | None
+) -> tuple[str, list[Value], bool]:
+    """Statement and values for one row more than the page has; and whether it reads backwards.
+
+    It does for `before` alone, whose page is the one next to the cursor.
+    """
+    conditions, values = list(filters.conditions), list(filters.values)
+    if owner is not None:
+        conditions.append("client = ?")
+        values.append(owner)
+    for name, cursor, towards_later in (
+        ("after", filters.after, filters.ascending),
+        ("before", filters.before, not filters.ascending),
+    ):
+        if cursor is not None:
+            found = connection.execute(CALL, {"id": cursor, "owner": owner}).fetchone()
+            if found is None:
+                raise BadRequest(f"{name}: there is no such call")
+            conditions.append("seq > ?" if towards_later else "seq < ?")
+            values.append(CallRow(*found).seq)
+    backwards = filters.before is not None and filters.after is None
+    order = "ASC" if filters.ascending != backwards else "DESC"
+    where = " AND ".join(conditions) or "TRUE"
+    return PAGE.format(where, order), [*values, filters.limit + 1], backwards
+
+
+def select_replays(
+    connection: sqlite3.Connection, call_ids: Iterable[str]
+) -> dict[str, tuple[str, ...]]:
+    """For each of *call_ids* that was replayed: the ids of its replays, oldest first."""
+    rows = connection.execute(REPLAYS, (to_json(list(call_ids)).decode(),))
+    return {
+        replayed: tuple(call_id for _, call_id in group)
+        for replayed, group in groupby(rows, lambda row: row[0])
+    }
+
+
+def select_keyed(connection: sqlite3.Connection, client: str, key: str) -> KeyedCall | None:
+    """The newest call that *client* sent under the Idempotency-Key *key*."""
+    row = connection.execute(KEYED, (client, key)).fetchone()
+    return KeyedCall(*row) if row else None
+
+
+def select_request(connection: sqlite3.Connection, seq: int) -> RequestRow | None:
+    """Headers and hash of a call's request."""
+    row = connection.execute(REQUESTS, (to_json([seq]).decode(),)).fetchone()
+    return RequestRow(*row) if row else None
+
+
+def select_piece(connection: sqlite3.Connection, seq: int, attempt: int, start: int) -> bytes:
+    """Up to `PIECE_BYTES` of a body from offset *start*; empty where that byte is not here."""
+    pieces: list[bytes] = []
+    size = 0
+    place = {"seq": seq, "attempt": attempt, "start": start}
+    for part_start, data in connection.execute(PIECE, place):
+        fresh = data[start + size - part_start :] if part_start <= start + size else b""
+        if not fresh or (pieces and size + len(fresh) > PIECE_BYTES):
+            break  # a gap, the end, or enough
+        pieces.append(fresh)
+        size += len(fresh)
+    return b"".join(pieces)
+
+
+def select_body_bytes(connection: sqlite3.Connection, seq: int, attempt: int) -> int:
+    """How much of a body is here, from its beginning. Parts follow each other without a gap."""
+    first, end = connection.execute(BOUNDS, {"seq": seq, "attempt": attempt}).fetchone()
+    return int(end) if first == 0 else 0
+
+
+def select_chunks(connection: sqlite3.Connection, seq: int, attempt: int) -> list[tuple[int, int]]:
+    """(ms since the attempt started, bytes) of each piece as it arrived, if they were several."""
+    rows = connection.execute(CHUNKS, {"seq": seq, "attempt": attempt})
+    return [(ms, size) for (chunks,) in rows for ms, size in from_json(chunks)]
+
+
+def _records(
+    connection: sqlite3.Connection, rows: list[CallRow], *, expand: bool
+) -> tuple[CallRecord, ...]:
+    replays = select_replays(connection, [row.id for row in rows])
+    requests: dict[int, RequestRow] = {}
+    attempts: dict[int, tuple[AttemptRow, ...]] = {}
+    if expand:
+        seqs = (to_json([row.seq for row in rows]).decode(),)
+        requests = {row[0]: RequestRow(*row) for row in connection.execute(REQUESTS, seqs)}
+        ended = [AttemptRow(*row) for row in connection.execute(ATTEMPTS, seqs)]
+        attempts = {seq: tuple(group) for seq, group in groupby(ended, lambda row: row.seq)}
+    return tuple(
+        CallRecord(
+            row=row,
+            replays=replays.get(row.id, ()),
+            request=requests.get(row.seq),
+            attempts=attempts.get(row.seq, ()),
+        )
+        for row in rows
+    )
