@@ -31,7 +31,7 @@ from gateway.relay.relay import Relay
 from gateway.relay.upstream import Upstream, open_session
 from gateway.telemetry.logs import loop_exception_handler
 from gateway.telemetry.metrics import Metrics, watch_loop_lag
-from gateway.web import calls, openapi, operations, recorded, upstreams
+from gateway.web import acting, calls, openapi, operations, recorded, upstreams
 from gateway.web.app import Runner, make_app
 from gateway.web.dependencies import CALLS, READER
 from gateway.web.relayed import Relayed
@@ -200,6 +200,7 @@ async def open_service(
             [
                 *calls.routes(),
                 *recorded.routes(),
+                *acting.routes(relay),
                 *upstreams.routes(settings=lambda: service.settings, admission=service.admission),
                 *operations.routes(
                     checks=service.checks, metrics=metrics.render, reload=service.reload,
@@ -215,6 +216,7 @@ async def open_service(
             relay=relay, settings=lambda: service.settings, metrics=metrics,
             client_hash=_hasher(journal.client_key), next_seq=journal.next_seq,
             new_id=IdSource(now).new_call_id, now=now, rng=service._rng,
+            replay=partial(recorded.replay, app), pending=partial(calls.pending, app),
         )  # fmt: skip
         runner = Runner(app, relayed.handle, settings=lambda: service.settings, metrics=metrics)
         await runner.setup()

@@ -33,6 +33,7 @@ from gateway.config.values import (
     Host,
     Hosts,
     HostsOrAll,
+    MockFailures,
     Origins,
     Places,
     Port,
@@ -147,6 +148,7 @@ class Mock(_Table):
     latency_s: Seconds = 10
     jitter: Share = 0  #: of latency_s, evenly to both sides
     failure_rate: Share = 0
+    failures: MockFailures = ("500", "503", "429", "reset", "cut")  #: how
     tokens: int = Field(default=50, ge=0, le=100_000)  #: in an answer
 
 

@@ -10,7 +10,7 @@ import hashlib
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -192,4 +192,6 @@ Hosts = Annotated[tuple[Host, ...], Field(strict=False)]
 HostsOrAll = Annotated[tuple[HostOrAll, ...], Field(strict=False)]
 Origins = Annotated[tuple[Origin, ...], Field(strict=False)]
 Globs = Annotated[tuple[Glob, ...], Field(strict=False)]
+MockFailure = Literal["500", "503", "429", "reset", "hang", "cut"]
+MockFailures = Annotated[tuple[MockFailure, ...], Field(strict=False)]
 ErrorStatuses = Annotated[frozenset[ErrorStatus], Field(strict=False), _Sorted]

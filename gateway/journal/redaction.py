@@ -33,11 +33,10 @@ _SUSPECT = re.compile(r"key|token|sig|%", re.IGNORECASE)
 
 def redact_headers(headers: Headers) -> list[tuple[str, str]]:
     """Header fields as text (latin-1, so every byte has its character), credentials redacted."""
-    fields = []
-    for raw_name, value in headers:
-        name, secret = _header_name(raw_name)
-        fields.append((name, REDACTED if secret else value.decode("latin-1")))
-    return fields
+    return [
+        ((name := _header_name(raw))[0], REDACTED if name[1] else value.decode("latin-1"))
+        for raw, value in headers
+    ]
 
 
 def redact_query(query: str) -> str:
@@ -58,6 +57,7 @@ def redact_target(target: str) -> str:
 
 @lru_cache(maxsize=256)
 def _header_name(raw: bytes) -> tuple[str, bool]:
+    """The name as text, and whether its values are secret."""
     name = raw.decode("latin-1")
     return name, name.lower() in SECRET_HEADERS
 

@@ -77,6 +77,11 @@ class LiveCall:
             await self.change()
         return self.take()
 
+    async def wait_presentable(self) -> None:
+        """Wait for what a `respond-async` client is given: a whole answer, or a stream's head."""
+        while not self.over and not (self.offer is not None and self.offer.is_event_stream):
+            await self.change()
+
     async def wait_over(self) -> None:
         """Wait until the call is final and recorded, or given back."""
         while not self.over:

@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 
 from gateway import config
 from gateway.call import (
+    PART_BYTES,
     Attempt,
     Call,
     Failure,
@@ -31,6 +33,7 @@ from gateway.relay.admission import Admission, Place
 from gateway.relay.live_call import Client, Ended, LiveCall
 from gateway.relay.recording import Recording
 from gateway.relay.retry import Again, may_repeat, next_step
+from gateway.relay.twins import Twins
 from gateway.relay.upstream import Upstream
 from gateway.telemetry.metrics import Metrics
 
@@ -66,6 +69,7 @@ class Relay:
         self._tasks = tasks
         self._now = now
         self._rng = rng
+        self._twins = Twins(reader)
         self._monotonic = asyncio.get_running_loop().time
         self.upstreams: Mapping[str, Upstream] = {}
         self.limits = config.Limits()
@@ -74,8 +78,26 @@ class Relay:
 
     # 1 -- acceptance
 
+    async def take_on(self, call: Call, client: Client) -> LiveCall | str:
+        """Join the call that *call* repeats, else accept it as a new one.
+
+        Returns: the call to follow, or the id of a final one whose recorded answer is given again
+        Raises:  IdempotencyMismatch, and what `accept` raises
+        """
+        twin = await self._twins.find(call)
+        if isinstance(twin, str):
+            return twin
+        if twin is None:
+            return self.accept(call, client)
+        twin.clients.append(client)
+        twin.call.client_gone = False
+        if twin.abandoned is not None:
+            twin.abandoned.cancel()
+        log.info("call_joined", call_id=twin.call.id, retry_count=call.options.retry_count)
+        return twin
+
     def accept(self, call: Call, client: Client | None) -> LiveCall:
-        """Take *call* on; it is durable once `accepted` resolves.
+        """Take *call* on as a new one; it is durable once `accepted` resolves.
 
         Raises: Draining, QueueFull, JournalUnavailable - at once, and then there is no call
         """
@@ -128,12 +150,13 @@ class Relay:
         return self._admission.enter(
             call.upstream, flow=call.flow, priority=call.options.priority,
             since=self._monotonic() - max(0.0, self._now() - call.created_at),
-            body_bytes=len(call.request.body or b""), detached=call.detached,
+            body_bytes=0 if _is_parked(call) else call.request.body_bytes, detached=call.detached,
             retry=retry, recovered=recovered,
         )  # fmt: skip
 
     def _start(self, live: LiveCall) -> None:
         self.calls[live.call.id] = live
+        self._twins.opened(live)
         self._admission.opened(live.call.upstream)
         live.task = self._tasks.create_task(self._live(live), name=live.call.id)
 
@@ -166,6 +189,8 @@ class Relay:
                     self._begin_attempt(live)
                 await self._journal.accept(call)
                 live.accepted.set_result(None)
+                if not place.granted and _is_parked(call):
+                    _park(call)
             while True:
                 if not place.granted and (late := await self._wait_for_slot(live, place)):
                     return late
@@ -222,6 +247,8 @@ class Relay:
         request = call.request
         if request.body is None:
             request = await self._reader.request(call)
+        elif request.body_bytes > PART_BYTES:
+            call.request = replace(request, body=None)  # only this attempt still holds it
 
         def on_head() -> None:
             call.first_byte_at = call.first_byte_at or attempt.first_byte_at
@@ -334,6 +361,7 @@ class Relay:
         if live.abandoned is not None:
             live.abandoned.cancel()
         self.calls.pop(live.call.id, None)
+        self._twins.closed(live)
         self._admission.closed(live.call.upstream)
         live.changed()
 
@@ -364,6 +392,7 @@ class Relay:
         if live.clients or live.over or call.detached or client.has_its_answer():
             return
         call.client_gone = True
+        self._twins.left(live)
         if call.on_disconnect is OnDisconnect.CANCEL:
             self.cancel(live, "its client left")
             return
@@ -375,6 +404,24 @@ class Relay:
     def _abandon(self, live: LiveCall) -> None:
         if not live.call.attempts and not live.clients:
             self.cancel(live, "its client left before it was sent, and no retry joined it")
+
+    async def detach(self, live: LiveCall, client: Client) -> None:
+        """*client* was told to come back (202): from now on the call is for whoever asks for it."""
+        if client in live.clients:
+            live.clients.remove(client)
+        if not live.call.detached:
+            live.call.detached = True
+            live.place.detach(body_bytes=live.place.body_bytes)
+            await self._journal.update(live.call)
+
+    async def cancel_call(self, call_id: str) -> bool:
+        """Cancel the open call of that id and wait for its end; False where it is not open."""
+        live = self.calls.get(call_id)
+        if live is None:
+            return False
+        self.cancel(live)
+        await live.wait_over()
+        return True
 
     def cancel(self, live: LiveCall, why: str = "it was cancelled") -> bool:
         """End *live* as cancelled; False where its end is already being written."""
@@ -488,6 +535,17 @@ def survives_restart(call: Call) -> bool:
         or (call.client_gone and call.on_disconnect is OnDisconnect.FINISH)
     )
     return wanted and not call.needs_secret
+
+
+def _is_parked(call: Call) -> bool:
+    """Whether *call*, once it is in the journal, waits without its body in RAM."""
+    return call.detached or call.request.body_bytes > PART_BYTES
+
+
+def _park(call: Call) -> None:
+    """Let the journal alone hold the body, and the headers too unless only RAM has them whole."""
+    headers = call.request.headers if call.needs_secret else ()
+    call.request = replace(call.request, body=None, headers=headers)
 
 
 def _failed(code: str, message: str) -> Ended:

@@ -18,7 +18,7 @@ from typing_extensions import override
 from yarl import URL
 
 from gateway import config
-from gateway.call import Attempt, Failure, Headers, Outcome, Request
+from gateway.call import PART_BYTES, Attempt, Failure, Headers, Outcome, Request
 from gateway.relay.recording import Recording
 from gateway.telemetry.logs import redact_text
 
@@ -107,13 +107,17 @@ class Upstream:
     ) -> None:
         """Request out, answer in; leaving before its end closes the connection."""
         _CONNECTED.set(phases.connected)
+        body = request.body
+        if request.body_bytes > PART_BYTES:
+            request.body = None  # sent, a large body leaves RAM: the journal has it for a retry
         async with self._session.request(
             request.method,
             self._url(target),
             headers=_headers_out(request.headers + self._credential),
-            data=request.body or None,
+            data=body or None,
             allow_redirects=False,
         ) as response:
+            del body
             try:
                 attempt.first_byte_at = now()
                 recording.begin(

@@ -1,0 +1,218 @@
+"""Where commands find calls: at a running gateway, over HTTP, or in the journal's file.
+
+`--db` names a file and `--url` a gateway. Without them the config's journal decides: its lock file
+tells where the gateway listens that holds it; when none does, the file itself is read.
+"""
+
+import functools
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote, urlencode, urlsplit
+
+import aiohttp
+import click
+from pydantic_core import from_json
+from yarl import URL
+
+from gateway.cli.exits import UNAUTHORISED, UNREACHABLE, USAGE, CommandError
+from gateway.cli.journal_file import open_journal_file
+from gateway.config import load_journal_path
+from gateway.journal.lock import lock_path, read_lock
+from gateway.journal.shapes import Json
+
+CONNECT_S = 5.0
+SILENCE_S = 60.0  # a gateway that says nothing for so long, beyond what it was asked to wait
+
+
+class Source(Protocol):
+    """Recorded calls, wherever they are read. Bodies raise CommandError where they break off."""
+
+    async def page(self, parameters: Sequence[tuple[str, str]]) -> Json:
+        """The list that `GET /-/calls` gives for these *parameters*."""
+        ...
+
+    async def call(self, call_id: str) -> Json:
+        """The call, whole."""
+        ...
+
+    def request_body(self, call_id: str) -> AsyncIterator[bytes]:
+        """The bytes that the client sent."""
+        ...
+
+    def response_body(
+        self, call_id: str, attempt: int | None, wait_s: float
+    ) -> AsyncIterator[bytes]:
+        """The bytes of the answer, or of attempt number *attempt*'s, once they are all there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """What the command line says about where to look."""
+
+    config: Path
+    db: Path | None = None
+    url: str | None = None
+    key: str | None = field(default=None, repr=False)
+
+
+def locating(command: Callable[..., None]) -> Callable[..., None]:
+    """Give *command* the options that say where the calls are, as the argument `where`."""
+
+    @click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        default=Path("config.toml"),
+        show_default=True,
+        help="The gateway's configuration; only [journal] path is read.",
+    )
+    @click.option(
+        "--db",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Read this journal file, whether a gateway runs or not.",
+    )
+    @click.option("--url", envvar="GATEWAY_URL", show_envvar=True, help="Ask this gateway.")
+    @click.option("--key", envvar="GATEWAY_KEY", show_envvar=True, help="The key to ask it with.")
+    @functools.wraps(command)
+    def located(
+        *, config: Path, db: Path | None, url: str | None, key: str | None, **arguments: Any
+    ) -> None:
+        command(where=Where(config=config, db=db, url=url, key=key), **arguments)
+
+    return located
+
+
+@asynccontextmanager
+async def open_source(where: Where) -> AsyncIterator[Source]:
+    """The running gateway, or the file.
+
+    Raises: CommandError; GatewayError, of the config or the file
+    """
+    gateway = find_gateway(where)
+    if isinstance(gateway, Path):
+        async with open_journal_file(gateway) as source:
+            yield source
+    else:
+        async with gateway:
+            yield gateway
+
+
+def find_gateway(where: Where) -> "Gateway | Path":
+    """The gateway that *where* leads to, or the journal that no gateway holds.
+
+    Raises: CommandError; ConfigError
+    """
+    if where.db is not None:
+        return where.db
+    if where.url is not None:
+        return Gateway(where.url, where.key)
+    journal = load_journal_path(where.config, os.environ)
+    try:
+        holder = read_lock(journal)
+    except PermissionError as error:
+        raise CommandError(
+            f"{lock_path(journal)} may not be read; say where the gateway is with --url and --key",
+            UNAUTHORISED,
+        ) from error
+    if holder is not None:
+        if holder.url is None:
+            raise CommandError(f"the gateway of {journal} does not listen yet", UNREACHABLE)
+        return Gateway(holder.url, where.key or holder.token)
+    if not journal.exists():
+        raise CommandError(
+            f"no gateway runs here, and there is no journal at {journal}", UNREACHABLE
+        )
+    return journal
+
+
+class Gateway:
+    """A running gateway, asked over HTTP. Use it as an async context manager."""
+
+    def __init__(self, url: str, key: str | None) -> None:
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+            raise CommandError(f"{url!r} is not a URL such as http://127.0.0.1:8080", USAGE)
+        self._url = url.rstrip("/")
+        self._headers = {"x-gateway-key": key} if key else {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "Gateway":
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
+        self._session = aiohttp.ClientSession(
+            headers=self._headers,
+            timeout=timeout,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        assert self._session is not None
+        await self._session.close()
+
+    async def page(self, parameters: Sequence[tuple[str, str]]) -> Json:
+        """The list that `GET /-/calls` gives for these *parameters*."""
+        return await self._json(f"/-/calls?{urlencode(parameters)}")
+
+    async def call(self, call_id: str) -> Json:
+        """The call, whole."""
+        return await self._json(f"/-/calls/{quote(call_id, safe='')}")
+
+    async def request_body(self, call_id: str) -> AsyncIterator[bytes]:
+        """The bytes that the client sent."""
+        path = f"/-/calls/{quote(call_id, safe='')}/request"
+        async with self._get(path) as response:
+            if response.status != 200:
+                raise await self._refusal(response)
+            async for piece in response.content.iter_any():
+                yield piece
+
+    async def response_body(
+        self, call_id: str, attempt: int | None, wait_s: float
+    ) -> AsyncIterator[bytes]:
+        """The bytes of the answer, or of attempt number *attempt*'s."""
+        asked = {"wait": f"{wait_s:g}"} | ({} if attempt is None else {"attempt": str(attempt)})
+        path = f"/-/calls/{quote(call_id, safe='')}/response?{urlencode(asked)}"
+        async with self._get(path, wait_s=wait_s) as response:
+            if "x-gateway-pending" in response.headers:
+                status = from_json(await response.read())["status"]
+                raise CommandError(f"{call_id} is {status}: it has no answer yet")
+            # Only recorded answers carry it, whatever status and media type they have.
+            if "x-gateway-attempts" not in response.headers:
+                raise await self._refusal(response)
+            async for piece in response.content.iter_any():
+                yield piece
+
+    async def _json(self, path: str) -> Json:
+        async with self._get(path) as response:
+            if response.status != 200 or response.content_type != "application/json":
+                raise await self._refusal(response)
+            content: Json = from_json(await response.read())
+            return content
+
+    @asynccontextmanager
+    async def _get(self, path: str, wait_s: float = 0) -> AsyncIterator[aiohttp.ClientResponse]:
+        assert self._session is not None
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S + wait_s
+        )
+        url = URL(self._url + path, encoded=True)
+        try:
+            async with self._session.get(url, timeout=timeout, allow_redirects=False) as response:
+                yield response
+        except aiohttp.ClientPayloadError as error:
+            raise CommandError("the answer is incomplete: it broke off here") from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            reason = str(error) or type(error).__name__
+            raise CommandError(
+                f"the gateway at {self._url} cannot be reached: {reason}", UNREACHABLE
+            ) from error
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> CommandError:
+        if response.content_type == "application/problem+json":
+            problem = from_json(await response.read())
+            return CommandError.of(problem["code"], problem["detail"])
+        return CommandError(f"{self._url} answered {response.status}; is it a gateway?")

@@ -1,0 +1,344 @@
+"""Admission: which attempts may go upstream now, which wait, which calls are turned away.
+
+A `Place` is the right of one attempt to a slot, from the queue to the release. Everything is
+decided in steps without an `await`, so counts hold whenever somebody looks.
+
+Invariant: no attempt starts above its upstream's limit, the limit of all, or the retry budget; a
+place is waiting, granted or given up, and given up exactly once; nobody who may go waits while
+there is a slot for it. `test_admission.py` drives it with random arrivals, departures, limits,
+pauses and reloads against a plain model.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+
+from gateway.call import WaitReason
+from gateway.config import Limits, Upstream
+from gateway.errors import QueueFull
+from gateway.relay.fair_queue import Entry
+from gateway.relay.slots import Slots, SlotsStatistics
+
+UNMEASURED_HOLD_S = 10.0  # how long a slot is taken for held before any was given back
+LONGEST_RETRY_AFTER_S = 60.0  # the longest hint that all official SDKs obey alike
+GOLDEN = 0.618033988749895  # its multiples, modulo 1, spread evenly however many there are
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmissionStatistics:
+    """All slots at one moment; an upstream that left the config is listed until it is drained."""
+
+    upstreams: Mapping[str, SlotsStatistics]
+    in_flight: int
+    max_in_flight: int
+    queued: int
+    queued_detached: int
+    queued_bytes: int  #: of the bodies that waiting calls hold in RAM
+    open_calls: int
+
+
+class Place:
+    """One attempt's right to a slot: waiting, then granted, then given up.
+
+    A context manager that gives up whatever it holds, so cancelling its owner is safe at any time.
+    """
+
+    __slots__ = (
+        "_admission",
+        "_entry",
+        "_granted_at",
+        "_slots",
+        "_waker",
+        "body_bytes",
+        "detached",
+        "granted",
+        "recovered",
+        "retry",
+    )
+
+    def __init__(
+        self,
+        admission: "Admission",
+        slots: "Slots[Place]",
+        *,
+        body_bytes: int,
+        detached: bool,
+        retry: bool,
+        recovered: bool,
+    ) -> None:
+        self._admission = admission
+        self._slots = slots
+        self._entry: Entry[Place] | None = None  # while it waits
+        self._granted_at = 0.0
+        self._waker: asyncio.Future[None] | None = None
+        self.body_bytes = body_bytes
+        self.detached = detached
+        self.retry = retry
+        self.recovered = recovered
+        self.granted = False  #: it holds a slot now
+
+    @property
+    def reason(self) -> WaitReason:
+        """What it waits for as things stand."""
+        if self._slots.paused:
+            return WaitReason.PAUSED
+        if self.retry and not self._slots.has_retry_budget:
+            return WaitReason.BACKOFF
+        return WaitReason.SLOT
+
+    async def wait(self) -> None:
+        """Return once the slot is granted. For one task at a time.
+
+        Cancellation: leaves the place as it is, waiting or just granted; `release` gives it up.
+        Raises:       RuntimeError, when the place is given up meanwhile
+        """
+        while not self.granted:
+            if self._entry is None:
+                raise RuntimeError("this place was given up")
+            self._waker = asyncio.get_running_loop().create_future()
+            await self._waker
+
+    def detach(self, *, body_bytes: int = 0) -> None:
+        """Nobody waits for the call any more; it still holds *body_bytes* of its body in RAM."""
+        self._admission._detach(self, body_bytes)
+
+    def release(self) -> None:
+        """Give up the slot or the place in the queue; nothing where that has been done."""
+        self._admission._release(self)
+
+    def __enter__(self) -> "Place":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def _wake(self) -> None:
+        if self._waker is not None and not self._waker.done():
+            self._waker.set_result(None)
+        self._waker = None
+
+
+class Admission:
+    """The slots of all upstreams. *now* is monotonic, in seconds (`loop.time`)."""
+
+    def __init__(self, *, now: Callable[[], float]) -> None:
+        self._now = now
+        self._upstreams: dict[str, Slots[Place]] = {}
+        self._turns: deque[Slots[Place]] = deque()  # upstreams, the next to be served first
+        self._max_in_flight = 0
+        self._in_flight = 0
+        self._waiting = 0
+        self._bounds = (0, 0)  # waited for, detached
+        self._bounded = [0, 0]  # waiting places that count towards these bounds
+        self._max_queued_bytes = 0
+        self._queued_bytes = 0
+        self._refusals = 0
+
+    def configure(self, limits: Limits, upstreams: Mapping[str, Upstream]) -> None:
+        """Take over a config, at start or on reload; what `set_max_in_flight` set is undone.
+
+        An upstream that left the config keeps its limit for the calls accepted before.
+        """
+        self._max_in_flight = limits.max_in_flight
+        self._bounds = (limits.max_queued, limits.max_queued_detached)
+        self._max_queued_bytes = limits.max_queued_bytes
+        for name, upstream in upstreams.items():
+            slots = self._upstreams.setdefault(name, Slots())
+            slots.max_in_flight = upstream.max_in_flight
+            slots.budget = upstream.retry.budget
+        for name, slots in self._upstreams.items():
+            slots.removed = name not in upstreams
+        self._forget_drained()
+        self._serve()
+
+    def set_max_in_flight(self, upstream: str, n: int) -> None:
+        """Change one upstream's limit until the next `configure`."""
+        self._upstreams[upstream].max_in_flight = n
+        self._serve()
+
+    def pause(self, upstream: str, paused: bool) -> None:
+        """Start no new attempt at *upstream*, or go on."""
+        self._upstreams[upstream].paused = paused
+        self._serve()
+
+    def opened(self, upstream: str) -> None:
+        """A call of *upstream* was accepted: the retry budget is a share of these."""
+        self._upstreams[upstream].open_calls += 1
+        self._serve()
+
+    def closed(self, upstream: str) -> None:
+        """A call of *upstream* is final."""
+        slots = self._upstreams[upstream]
+        slots.open_calls -= 1
+        if slots.removed:
+            self._forget_drained()
+
+    def enter(
+        self,
+        upstream: str,
+        *,
+        flow: tuple[str, str],
+        priority: int,
+        since: float,
+        body_bytes: int = 0,
+        detached: bool = False,
+        retry: bool = False,
+        recovered: bool = False,
+    ) -> Place:
+        """Get a slot at once where nobody waits for it, else a place in the queue.
+
+        *since* is when the call's waiting began, on the same clock for all. *recovered* is the
+        first attempt of a call taken up from the journal: like a *retry* it is never refused,
+        and it does not count towards the bounds either.
+
+        Raises: QueueFull; KeyError, for an upstream that is not configured (a retry may still
+                go to one that was removed while its call was open)
+        """
+        slots = self._upstreams[upstream]
+        if slots.removed and not retry:
+            raise KeyError(upstream)
+        place = Place(
+            self, slots, body_bytes=body_bytes, detached=detached, retry=retry, recovered=recovered
+        )
+        # Whoever could have taken a free slot has it already, so nobody is overtaken here.
+        if self._in_flight < self._max_in_flight and slots.has_slot(retry=retry):
+            self._grant(place)
+            return place
+        if not (retry or recovered):
+            self._refuse_when_full(place)
+        place._entry = slots.queue.push(
+            place, flow=flow, priority=priority, since=since, gated=retry
+        )
+        self._count(place, 1)
+        return place
+
+    def position(self, place: Place) -> int:
+        """Its position in its upstream's queue, 1 is next; 0 when it does not wait. O(n)."""
+        if place._entry is None:
+            return 0
+        slots = place._slots
+        return 1 + slots.queue.position(place._entry, gate_open=slots.has_retry_budget)
+
+    def positions(self, upstream: str) -> dict[Place, int]:
+        """The `position` of every place that waits for *upstream*, in one pass."""
+        slots = self._upstreams[upstream]
+        served = slots.queue.positions(gate_open=slots.has_retry_budget)
+        return {place: 1 + before for place, before in served.items()}
+
+    def eta_s(self, place: Place, position: int | None = None) -> float | None:
+        """In how many seconds *place* should be granted; None while nobody can tell.
+
+        *position* is its `position` where that is known already.
+        """
+        slots = place._slots
+        limit = min(slots.max_in_flight, self._max_in_flight)
+        if slots.hold_s is None or limit < 1 or slots.paused:
+            return None
+        if position is None:
+            position = self.position(place)
+        return position * slots.hold_s / limit
+
+    def statistics(self) -> AdmissionStatistics:
+        """All counts as they stand now."""
+        upstreams = {name: slots.statistics() for name, slots in self._upstreams.items()}
+        return AdmissionStatistics(
+            upstreams=upstreams,
+            in_flight=self._in_flight,
+            max_in_flight=self._max_in_flight,
+            queued=self._waiting,
+            queued_detached=sum(slots.queued_detached for slots in upstreams.values()),
+            queued_bytes=self._queued_bytes,
+            open_calls=sum(slots.open_calls for slots in upstreams.values()),
+        )
+
+    def _serve(self) -> None:
+        """Grant free slots to those who wait, one upstream after the other."""
+        fruitless = 0
+        while (
+            self._waiting and self._in_flight < self._max_in_flight and fruitless < len(self._turns)
+        ):
+            place = self._turns[0].pop()
+            self._turns.rotate(-1)
+            if place is None:
+                fruitless += 1
+                continue
+            fruitless = 0
+            place._entry = None
+            self._count(place, -1)
+            self._grant(place)
+
+    def _grant(self, place: Place) -> None:
+        self._in_flight += 1
+        place._slots.take(retry=place.retry)
+        place._granted_at = self._now()
+        place.granted = True
+        place._wake()
+
+    def _release(self, place: Place) -> None:
+        slots = place._slots
+        if place.granted:
+            place.granted = False
+            self._in_flight -= 1
+            slots.give_back(retry=place.retry, held_s=self._now() - place._granted_at)
+        elif place._entry is not None:
+            slots.queue.remove(place._entry)
+            place._entry = None
+            self._count(place, -1)
+            place._wake()
+        if slots.removed:
+            self._forget_drained()
+        self._serve()
+
+    def _detach(self, place: Place, body_bytes: int) -> None:
+        waits = place._entry is not None
+        if waits:
+            self._count(place, -1)
+        place.detached, place.body_bytes = True, body_bytes
+        if waits:
+            self._count(place, 1)
+
+    def _count(self, place: Place, change: int) -> None:
+        """*place* begins to wait (1) or has stopped waiting (-1)."""
+        self._waiting += change
+        place._slots.queued_detached += change * place.detached
+        if not place.recovered:
+            self._bounded[place.detached] += change
+            self._queued_bytes += change * place.body_bytes
+
+    def _refuse_when_full(self, place: Place) -> None:
+        bound, waiting = self._bounds[place.detached], self._bounded[place.detached]
+        if waiting >= bound:
+            message = f"{waiting} calls wait already."
+        elif self._queued_bytes + place.body_bytes > self._max_queued_bytes:
+            message = f"The calls that wait hold {self._queued_bytes} bytes already."
+        else:
+            return
+        raise QueueFull(message, retry_after_s=self._drained_in_s())
+
+    def _drained_in_s(self) -> float:
+        """1 to 60 s: when half to all of those who wait now should have had their turn.
+
+        Successive answers are spread evenly over that half, so that the refused do not all
+        come back at once.
+        """
+        self._refusals += 1
+        spread = 0.5 + 0.5 * (self._refusals * GOLDEN % 1.0)
+        ends_per_s = 0.0
+        for slots in self._upstreams.values():
+            hold_s = UNMEASURED_HOLD_S if slots.hold_s is None else max(slots.hold_s, 0.001)
+            ends_per_s += slots.in_flight / hold_s
+        drained_s = self._waiting / ends_per_s if ends_per_s else LONGEST_RETRY_AFTER_S
+        return spread * min(max(2.0, drained_s), LONGEST_RETRY_AFTER_S)
+
+    def _forget_drained(self) -> None:
+        self._upstreams = {
+            name: slots for name, slots in self._upstreams.items() if not slots.is_drained
+        }
+        self._turns = deque(self._upstreams.values())

@@ -1,0 +1,88 @@
+"""One upstream's slots: how many attempts are in flight there, and who waits for one.
+
+Only counts; `admission` adds the limits that all upstreams share and owns the invariant.
+"""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from gateway.relay.fair_queue import FairQueue
+
+T = TypeVar("T")
+
+RETRIES_ALWAYS = 3  # retries in flight that any upstream may have, however few its open calls
+RECENT = 0.1  # weight of the newest hold: the last ten make up two thirds of the mean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotsStatistics:
+    """One upstream's slots at one moment."""
+
+    in_flight: int
+    retries_in_flight: int
+    max_in_flight: int
+    queued: int  #: everybody who waits for a slot
+    queued_detached: int  #: those of them whose call nobody waits for
+    open_calls: int  #: calls not yet final
+    paused: bool
+
+
+class Slots(Generic[T]):
+    """One upstream's limits and counts, and its queue of *T*."""
+
+    def __init__(self) -> None:
+        self.max_in_flight = 0
+        self.budget = 0.0  #: share of the open calls that may be retries in flight
+        self.paused = False
+        self.removed = False  #: no longer in the config
+        self.in_flight = 0
+        self.retries_in_flight = 0
+        self.open_calls = 0
+        self.queued_detached = 0
+        self.hold_s: float | None = None  #: recent mean time from grant to release
+        self.queue: FairQueue[T] = FairQueue()
+
+    def has_slot(self, *, retry: bool) -> bool:
+        """Whether an attempt may start here now."""
+        is_free = not self.paused and self.in_flight < self.max_in_flight
+        return is_free and (not retry or self.has_retry_budget)
+
+    @property
+    def has_retry_budget(self) -> bool:
+        """Whether one more retry may be in flight."""
+        return self.retries_in_flight + 1 <= max(RETRIES_ALWAYS, self.budget * self.open_calls)
+
+    @property
+    def is_drained(self) -> bool:
+        """Nobody needs these slots any more."""
+        return self.removed and not (self.in_flight or self.open_calls or len(self.queue))
+
+    def take(self, *, retry: bool) -> None:
+        """An attempt starts."""
+        self.in_flight += 1
+        self.retries_in_flight += retry
+
+    def give_back(self, *, retry: bool, held_s: float) -> None:
+        """An attempt that held its slot for *held_s* has ended."""
+        self.in_flight -= 1
+        self.retries_in_flight -= retry
+        mean_s = held_s if self.hold_s is None else self.hold_s
+        self.hold_s = mean_s + RECENT * (held_s - mean_s)
+
+    def pop(self) -> T | None:
+        """Take the next who may go now out of the queue."""
+        if not self.has_slot(retry=False):
+            return None
+        return self.queue.pop(gate_open=self.has_retry_budget)
+
+    def statistics(self) -> SlotsStatistics:
+        """All counts as they stand now."""
+        return SlotsStatistics(
+            in_flight=self.in_flight,
+            retries_in_flight=self.retries_in_flight,
+            max_in_flight=self.max_in_flight,
+            queued=len(self.queue),
+            queued_detached=self.queued_detached,
+            open_calls=self.open_calls,
+            paused=self.paused,
+        )
