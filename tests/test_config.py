@@ -83,6 +83,7 @@ statuses = [408, 429, 500, 502, 503, 504, 529]
 latency_s = 10
 jitter = 0
 failure_rate = 0
+failures = ["500", "503", "429", "reset", "cut"]
 tokens = 50
 """
 
@@ -441,6 +442,7 @@ def test_an_unknown_key_points_to_the_one_that_was_meant(problems, text, problem
         ("upstreams.a.mock", "latency_s = -1", "latency_s: must be greater than or equal to 0"),
         ("upstreams.a.mock", "jitter = 1.5", "jitter: must be less than or equal to 1"),
         ("upstreams.a.mock", "failure_rate = 2", "failure_rate: must be less than or equal to 1"),
+        ("upstreams.a.mock", 'failures = ["teapot"]', "failures[0]: must be '500', '503',"),
         ("upstreams.a.mock", "tokens = -1", "tokens: must be greater than or equal to 0"),
     ],
 )

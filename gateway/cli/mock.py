@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import resource
 import signal
 import sys
 from datetime import UTC, datetime
@@ -90,6 +91,8 @@ def mock(
         failures=failures,
         tokens=tokens,
     )
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a waiting request is a descriptor
     try:
         asyncio.run(_serve(settings, host, port))
     except OSError as error:
