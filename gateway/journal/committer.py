@@ -31,7 +31,7 @@ REFUSED = (
     sqlite3.DataError,
     sqlite3.InterfaceError,
     sqlite3.ProgrammingError,
-    ValueError,
+    UnicodeError,
     OverflowError,
 )
 #: Else the file is.
@@ -135,18 +135,21 @@ class Committer:
         if not posts:
             return
         seconds = self._loop.time() - started
-        self.backlog.written(posts)
+        self._written(posts)
         _tell(posts, durable=True)
         self.commits += 1
         self.commit_s.append(seconds)
         if self.on_commit:
             self.on_commit(seconds, len(posts))
+
+    def _written(self, posts: Sequence[Post]) -> None:
+        self.backlog.written(posts)
         if self.backlog.part_bytes < ROOM_BYTES:
             self.has_room.set()
 
     def _refuse(self, post: Post, error: Exception) -> None:
         log.error("journal_record_refused", call=post.call_id, error=str(error))
-        self.backlog.written([post])
+        self._written([post])
         _fail([post], GatewayError(f"the journal refused a record of {post.call_id}: {error}"))
 
     def _suspend(self, error: Exception) -> None:

@@ -186,8 +186,8 @@ class _Phases:
     async def __aenter__(self) -> None:
         await self._timer.__aenter__()
 
-    async def __aexit__(self, *exception: Any) -> bool | None:
-        return await self._timer.__aexit__(*exception)
+    async def __aexit__(self, *exception: Any) -> None:
+        await self._timer.__aexit__(*exception)  # raises TimeoutError where the bound passed
 
 
 def _credential(settings: config.Upstream) -> Headers:
