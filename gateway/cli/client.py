@@ -155,11 +155,11 @@ class Gateway:
 
     async def page(self, parameters: Sequence[tuple[str, str]]) -> Json:
         """The list that `GET /-/calls` gives for these *parameters*."""
-        return await self._json(f"/-/calls?{urlencode(parameters)}")
+        return await self._json(f"/-/calls?{urlencode(parameters)}", "list")
 
     async def call(self, call_id: str) -> Json:
         """The call, whole."""
-        return await self._json(f"/-/calls/{quote(call_id, safe='')}")
+        return await self._json(f"/-/calls/{quote(call_id, safe='')}", "call")
 
     async def request_body(self, call_id: str) -> AsyncIterator[bytes]:
         """The bytes that the client sent."""
@@ -186,12 +186,14 @@ class Gateway:
             async for piece in response.content.iter_any():
                 yield piece
 
-    async def _json(self, path: str) -> Json:
+    async def _json(self, path: str, kind: str) -> Json:
+        """The object of that *kind* at *path*."""
         async with self._get(path) as response:
-            if response.status != 200 or response.content_type != "application/json":
-                raise await self._refusal(response)
-            content: Json = from_json(await response.read())
-            return content
+            if response.status == 200 and response.content_type == "application/json":
+                content = from_json(await response.read())
+                if isinstance(content, dict) and content.get("object") == kind:
+                    return content
+            raise await self._refusal(response)
 
     @asynccontextmanager
     async def _get(self, path: str, wait_s: float = 0) -> AsyncIterator[aiohttp.ClientResponse]:

@@ -8,8 +8,8 @@ import pytest
 
 from gateway.call import Attempt, Failure, OnDisconnect, Options, Outcome, Status, Usage, WaitReason
 from tests.client import GatewayClient
+from tests.recorded_api import OpenCalls
 from tests.recorded_calls import T0, RecordedCalls, answered
-from tests.web.conftest import OpenCalls
 
 
 async def test_a_call_is_shown_whole(api: GatewayClient, recorded_calls: RecordedCalls) -> None:

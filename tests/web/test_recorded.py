@@ -7,8 +7,8 @@ import pytest
 
 from gateway.call import PART_BYTES, Attempt, Failure, Outcome, Status, WaitReason
 from tests.client import GatewayClient
+from tests.recorded_api import OpenCalls
 from tests.recorded_calls import T0, RecordedCalls, answered
-from tests.web.conftest import OpenCalls
 
 BINARY = bytes(range(256)) * (5 * PART_BYTES // 256) + b"\r\n0\r\n\r\n"
 SAFE = {
