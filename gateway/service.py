@@ -10,7 +10,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from hashlib import blake2b
@@ -174,6 +174,25 @@ async def open_service(
     asyncio.get_running_loop().set_exception_handler(loop_exception_handler)
     load = load or partial(config.load, settings.path, os.environ)
     service = Service(settings, load, now)
+    with _bare_errors():
+        async with _open(service, now):
+            yield service
+
+
+@contextlib.contextmanager
+def _bare_errors() -> Iterator[None]:
+    """A TaskGroup wraps whatever leaves it; the one error inside is what callers can act on."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) > 1:
+            raise
+        raise group.exceptions[0] from None
+
+
+@asynccontextmanager
+async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[None]:
+    settings = service.settings
     metrics, journal_settings = service.metrics, settings.journal
     async with AsyncExitStack() as stack:
         journal = service.journal = await stack.enter_async_context(
@@ -234,7 +253,7 @@ async def open_service(
         gc.set_threshold(
             50_000, 20, 100
         )  # 5,000 calls at once: 14.9 s without these two, 12.6 s with
-        yield service
+        yield
 
 
 async def _recover(relay: Relay, journal: Journal) -> None:

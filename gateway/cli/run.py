@@ -50,15 +50,7 @@ def run(context: click.Context, path: Path, host: str | None, port: int | None) 
 
 
 async def _serve(load: Callable[[], config.Config]) -> None:
-    async with open_service(load(), load=load) as service:
-        click.echo(f"gateway: listening on {service.url}")
-        sys.stdout.flush()
-        click.echo(f"gateway: calls are at {service.url}/-/calls", err=True)
-        await _until_stopped(service)
-
-
-async def _until_stopped(service: Service) -> None:
-    """The first signal drains, the second stops at once; SIGHUP reloads."""
+    """The first SIGTERM or SIGINT drains, the second stops at once; SIGHUP reloads."""
     loop = asyncio.get_running_loop()
     stop, stop_now, hup = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -68,11 +60,15 @@ async def _until_stopped(service: Service) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped)
     loop.add_signal_handler(signal.SIGHUP, hup.set)
-    async with asyncio.TaskGroup() as tasks:
-        reloading = tasks.create_task(_reload_on(hup, service))
-        await stop.wait()
-        reloading.cancel()
-    await service.drain(stop_now)
+    async with open_service(load(), load=load) as service:
+        click.echo(f"gateway: listening on {service.url}")
+        sys.stdout.flush()
+        click.echo(f"gateway: calls are at {service.url}/-/calls", err=True)
+        async with asyncio.TaskGroup() as tasks:
+            reloading = tasks.create_task(_reload_on(hup, service))
+            await stop.wait()
+            reloading.cancel()
+        await service.drain(stop_now)
 
 
 async def _reload_on(hup: asyncio.Event, service: Service) -> None:

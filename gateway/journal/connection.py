@@ -4,6 +4,7 @@ Exactly one connection writes and checkpoints: every SQLite below 3.51.3 can los
 do. Everybody else reads, through `open_read_only()`.
 """
 
+import asyncio
 import logging
 import os
 import sqlite3
@@ -123,9 +124,15 @@ def _inode(path: Path) -> tuple[int, int]:
 async def _connect(path: Path, mode: str) -> aiosqlite.Connection:
     # At DEBUG aiosqlite logs the arguments of what it runs: whole bodies.
     logging.getLogger("aiosqlite").setLevel(logging.INFO)
-    return await aiosqlite.connect(
+    connection = aiosqlite.connect(
         file_uri(path, mode), uri=True, isolation_level=None, cached_statements=CACHED_STATEMENTS
     )
+    try:
+        return await connection
+    except BaseException:
+        # aiosqlite has told its thread to end; a thread that outlives the loop ends in a traceback.
+        await asyncio.to_thread(connection._thread.join)
+        raise
 
 
 def _prepare(connection: sqlite3.Connection, durability: str, busy_timeout_ms: int) -> None:

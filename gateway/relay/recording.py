@@ -57,6 +57,7 @@ class Recording:
         self.headers: Headers = ()  #: the answer's, Set-Cookie included: the journal never sees these
         self.declared: int | None = None  #: Content-Length, if any
         self.is_event_stream = False
+        self.is_bodyless = False
         self.size = 0
         self.ended = False  #: no byte will follow
         self.last_event_end: int | None = None  #: where the stream's own last event ends
@@ -78,9 +79,16 @@ class Recording:
     # -- writing: the task that reads the upstream
 
     def begin(
-        self, *, status: int, reason: str | None, headers: Headers, declared: int | None
+        self,
+        *,
+        status: int,
+        reason: str | None,
+        headers: Headers,
+        declared: int | None,
+        is_bodyless: bool,
     ) -> None:
-        """Record the head."""
+        """Record the head. *is_bodyless*: no body belongs to such an answer (HEAD, 204, 304)."""
+        self.is_bodyless = is_bodyless
         self.attempt.status = status
         self.attempt.headers = headers
         self.reason = reason
@@ -95,10 +103,14 @@ class Recording:
 
     @property
     def is_given_whole(self) -> bool:
-        """It is small and declared: its client gets it when it is complete, so a cut can be retried."""
-        return (
-            self.declared is not None and self.declared <= WHOLE_BYTES and not self.is_event_stream
-        )
+        """It is small and declared, or its head is all of it: its client gets it once it is complete.
+
+        So a cut one can be retried, and no end leaves before its record.
+        """
+        if self.is_bodyless:
+            return True
+        small = self.declared is not None and self.declared <= WHOLE_BYTES
+        return small and not self.is_event_stream
 
     async def append(self, data: bytes) -> None:
         """Record *data* and write it to every reader that keeps up."""

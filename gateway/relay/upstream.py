@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from io import BytesIO
 from typing import Any
 
 import aiohttp
 from aiohttp import hdrs
-from multidict import CIMultiDict
 from typing_extensions import override
 from yarl import URL
 
@@ -28,6 +28,8 @@ _HOP_BY_HOP = frozenset({
     b"te", b"trailer", b"transfer-encoding", b"upgrade",
 })  # fmt: skip
 _CONNECTED: ContextVar[Callable[[], None]] = ContextVar("_CONNECTED")
+_HEADERS: ContextVar[Headers] = ContextVar("_HEADERS")
+CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
 _OURS_TO_WRITE = (hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE)
 
 
@@ -39,6 +41,16 @@ class _Connector(aiohttp.TCPConnector):
         connection = await super().connect(*args, **kwargs)
         _CONNECTED.get()()
         return connection
+
+
+class _Request(aiohttp.ClientRequest):
+    """Sends the client's fields as they are: the session would merge repeated ones by name."""
+
+    @override
+    def update_headers(self, headers: Any) -> None:
+        super().update_headers(None)  # Host
+        for name, value in _HEADERS.get():
+            self.headers.add(name.decode("latin-1"), _text(value))
 
 
 class Upstream:
@@ -107,14 +119,15 @@ class Upstream:
     ) -> None:
         """Request out, answer in; leaving before its end closes the connection."""
         _CONNECTED.set(phases.connected)
+        _HEADERS.set(self._with_credential(request.headers))
         body = request.body
         if request.body_bytes > PART_BYTES:
             request.body = None  # sent, a large body leaves RAM: the journal has it for a retry
         async with self._session.request(
             request.method,
             self._url(target),
-            headers=_headers_out(request.headers + self._credential),
-            data=body or None,
+            headers=None,  # see _Request
+            data=BytesIO(body) if body and len(body) > PART_BYTES else body or None,
             allow_redirects=False,
         ) as response:
             del body
@@ -125,6 +138,7 @@ class Upstream:
                     reason=response.reason,
                     headers=end_to_end(response.raw_headers),
                     declared=_declared(response),
+                    is_bodyless=request.method == "HEAD" or response.status in (204, 304),
                 )
                 on_head()
                 while True:
@@ -137,6 +151,13 @@ class Upstream:
                 response.close()  # never back to the pool: the rest of this answer is still to come
                 raise
             attempt.outcome = Outcome.ANSWERED
+
+    def _with_credential(self, headers: Headers) -> Headers:
+        """The upstream's own credential, where it has one, in place of whatever the client sent."""
+        if self._credential is None:
+            return headers
+        kept = tuple(field for field in headers if field[0].lower() not in CREDENTIALS)
+        return kept + self._credential
 
     def _url(self, target: str) -> URL:
         """base_url + target, byte for byte; nothing in a request can move it to another host."""
@@ -190,10 +211,12 @@ class _Phases:
         await self._timer.__aexit__(*exception)  # raises TimeoutError where the bound passed
 
 
-def _credential(settings: config.Upstream) -> Headers:
-    """The upstream's own credential as a field; added here, so no record ever sees it."""
-    if settings.api_key is None or settings.is_mock:
+def _credential(settings: config.Upstream) -> Headers | None:
+    """What takes the place of a client's credential; None: nothing does. No record ever sees it."""
+    if settings.is_mock:
         return ()
+    if settings.api_key is None:
+        return None
     secret = settings.api_key.get_secret_value().encode()
     if settings.auth == "bearer":
         return ((b"Authorization", b"Bearer " + secret),)
@@ -216,13 +239,6 @@ def end_to_end(raw: Headers) -> Headers:
     )
 
 
-def _headers_out(headers: Headers) -> CIMultiDict[str]:
-    return CIMultiDict(
-        (name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
-        for name, value in headers
-    )
-
-
 def _declared(response: aiohttp.ClientResponse) -> int | None:
     if b"transfer-encoding" in {name.lower() for name, _ in response.raw_headers}:
         return None
@@ -235,6 +251,7 @@ async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
     connector = _Connector(limit=0, limit_per_host=0)
     async with aiohttp.ClientSession(
         connector=connector,
+        request_class=_Request,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
@@ -247,3 +264,14 @@ async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
         # an attempt that nobody journalled. There is no public switch (aiohttp 3.14).
         session._retry_connection = False
         yield session
+
+
+def _text(value: bytes) -> str:
+    """What aiohttp's writer, which encodes as UTF-8, turns into *value* again.
+
+    Bytes that are no UTF-8 are taken for Latin-1, the only other encoding in use (RFC 9110 §5.5).
+    """
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

@@ -80,7 +80,7 @@ class Following:
         if response is None or response.buffered > LAG_BYTES:
             return False
         try:
-            await response.send(data)
+            await response.push(data)
         except ConnectionError:
             return False
         self.position += len(data)

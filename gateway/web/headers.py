@@ -12,9 +12,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from gateway import config
 from gateway.call import Headers, OnDisconnect, Options
 from gateway.errors import BadRequest
-from gateway.relay.upstream import end_to_end
+from gateway.relay.upstream import CREDENTIALS, end_to_end
 
-CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
 _NOT_RELAYED = frozenset({b"host", b"expect", b"x-gateway-key"})
 MAX_WAIT_S = 3600.0
 _TAG = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
@@ -87,7 +86,7 @@ def credential(raw: Headers, query: str, dialect: str) -> bytes | None:
 def travelling(raw: Headers, upstream: config.Upstream) -> tuple[Headers, bool]:
     """The fields that go to *upstream*, and whether a credential of the client's is among them.
 
-    The upstream's own credential, where it has one, takes the place of whatever the client sent.
+    Where the upstream has its own credential, `relay/upstream.py` puts it in the client's place.
     """
     own = upstream.api_key is not None or upstream.is_mock
     passed = False
@@ -96,9 +95,7 @@ def travelling(raw: Headers, upstream: config.Upstream) -> tuple[Headers, bool]:
         lower = name.lower()
         if lower in _NOT_RELAYED or lower.startswith(b"x-gateway-"):
             continue
-        if lower in CREDENTIALS:
-            if own:
-                continue
+        if lower in CREDENTIALS and not own:
             passed = True
         if lower == b"prefer" and not (value := _other_preferences(value)):
             continue

@@ -20,7 +20,7 @@ from gateway.errors import Forbidden, GatewayError, Gone, Refused
 from gateway.relay.recording import Recording
 from gateway.relay.relay import Relay
 from gateway.telemetry.metrics import Metrics
-from gateway.web import errors, headers
+from gateway.web import errors, headers, routing
 from gateway.web.following import Following
 from gateway.web.request import read_call, split_target
 from gateway.web.response import RawResponse
@@ -71,8 +71,8 @@ class Relayed:
                 new_id=self.new_id,
             )
         except Refused as refused:
-            return await self.refuse(request, refused, self._dialect(path, None))
-        dialect = self._dialect(path, settings.upstreams[call.upstream])
+            return await self.refuse(request, refused, self._guess_dialect(request, path))
+        dialect = _dialect(path, settings.upstreams[call.upstream])
         client = _Client(self, request, call, dialect)
         try:
             live = await self.relay.take_on(call, client)
@@ -110,10 +110,19 @@ class Relayed:
         except Gone as gone:
             return await self.refuse(request, gone, dialect)
 
-    def _dialect(self, path: str, upstream: config.Upstream | None) -> errors.Dialect:
-        if path == "/v1/messages" or path.startswith("/v1/messages/"):
-            return "anthropic"
-        return "openai" if upstream is None else upstream.dialect
+    def _guess_dialect(self, request: BaseRequest, path: str) -> errors.Dialect:
+        """The dialect of a request that was refused before its upstream was chosen."""
+        upstreams = self.settings().upstreams
+        named = headers.named_upstream(request.raw_headers)
+        known = named if named in upstreams else None
+        route = routing.choose(path, named=known, model=None, upstreams=upstreams)
+        return _dialect(path, route.upstream)
+
+
+def _dialect(path: str, upstream: config.Upstream) -> errors.Dialect:
+    if path == "/v1/messages" or path.startswith("/v1/messages/"):
+        return "anthropic"
+    return upstream.dialect
 
 
 class _Client(Following):
@@ -255,8 +264,15 @@ class _Client(Following):
             event = errors.stream_event(
                 failure.code, failure.message, self._dialect, self.live.call.id
             )
-            await response.send(event)
+            await response.send(await self._event_boundary(recording) + event)
         await response.cut()
+
+    async def _event_boundary(self, recording: Recording) -> bytes:
+        """What ends the event that the stream broke off in, so that ours is one by itself."""
+        end = await recording.read(max(0, recording.size - 4))
+        if not end or end.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
+            return b""
+        return b"\n" if end.endswith((b"\n", b"\r")) else b"\n\n"
 
 
 class _Later(Exception):

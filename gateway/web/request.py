@@ -119,6 +119,8 @@ async def read_call(
         f"{route.target}?{sent_query}" if sent_query or "?" in request.raw_path else route.target
     )
     allowed = upstream.retry.max_attempts
+    if options.max_attempts is not None and options.max_attempts > allowed:
+        raise BadRequest(f"x-gateway-max-attempts must be a whole number from 1 to {allowed}")
     stream = wants_stream or path.endswith(":streamGenerateContent")
     presented = headers.credential(raw, query, upstream.dialect)
     created_at = now
@@ -137,7 +139,7 @@ async def read_call(
         model=model,
         stream=stream,
         on_disconnect=_on_disconnect(options.on_disconnect, options.idempotency_key, stream, upstream),
-        max_attempts=min(options.max_attempts or allowed, allowed),
+        max_attempts=options.max_attempts or allowed,
         created_at=created_at,
         deadline_at=None if options.timeout_s is None else created_at + options.timeout_s,
         needs_secret=passes_credential or headers.has_secret_parameter(sent_query),

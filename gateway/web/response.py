@@ -7,10 +7,11 @@ the end of the connection (HTTP/1.0).
 
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_writer import StreamWriter
 from aiohttp.web_request import BaseRequest
 from typing_extensions import override
 
@@ -40,7 +41,7 @@ class RawResponse(web.StreamResponse):
     ) -> None:
         super().__init__(status=status)
         self._request = request
-        self._writer: AbstractStreamWriter = request.writer
+        self._writer = cast("StreamWriter", request.writer)
         self._head_reason = reason
         self._head_headers = headers
         self._head_extra = extra
@@ -55,6 +56,8 @@ class RawResponse(web.StreamResponse):
             self.framing = "close"
         self._length = length
         self._keep_alive = request.keep_alive and self.framing != "close"
+        self._taken = 0
+        self._held = b""
         self.started = False
 
     def head(self) -> bytes:
@@ -94,9 +97,16 @@ class RawResponse(web.StreamResponse):
         if data and self.framing != "none":
             await self._writer.write(self._framed(data))
 
+    async def push(self, data: bytes) -> None:
+        """Write body bytes without ever waiting; see `buffered`. Raises ConnectionError."""
+        if data and self.framing != "none":
+            await self._writer.write(self._framed(data), drain=False)
+
     async def end(self, data: bytes = b"") -> None:
         """Write the end of a whole answer: nothing before this call tells the client it is complete."""
-        last = self._framed(data) + (b"0\r\n\r\n" if self.framing == "chunked" else b"")
+        last = self._framed(self._held + data, ends=True) + (
+            b"0\r\n\r\n" if self.framing == "chunked" else b""
+        )
         if not self.started:
             self.started = True
             last = self.head() + last
@@ -115,9 +125,15 @@ class RawResponse(web.StreamResponse):
         else:
             transport.close()
 
-    def _framed(self, data: bytes) -> bytes:
+    def _framed(self, data: bytes, *, ends: bool = False) -> bytes:
         if not data or self.framing == "none":
             return b""
+        if self.framing == "length" and not ends:
+            # The byte that completes the declared length is the end of the answer, so it waits
+            # for `end`.
+            self._taken += len(data)
+            if self._taken >= (self._length or 0):
+                data, self._held = data[:-1], data[-1:]
         if self.framing == "chunked":
             return b"%x\r\n%b\r\n" % (len(data), data)
         return data
