@@ -115,7 +115,7 @@ class Runner(web.AppRunner):
                 return await _refuse(request, refusal)
             if path.startswith("/-/"):
                 return await own(request)
-            if path == "/":
+            if path == "/" and request.method in ("GET", "HEAD"):  # some APIs take POST there
                 return _redirect("/-/ui/")
             return await self._relayed(request)
 
