@@ -38,7 +38,7 @@ def configure(
     stream: TextIO,
     now: Callable[[], float] = time.time,  # noqa: TID251 - the process's clock, but in tests
 ) -> None:
-    """Send every log line of this process to *stream*, its text layer left out.
+    """Send every log line of this process to the buffer of *stream*.
 
     *pretty* is for a terminal, in colours unless the environment sets `NO_COLOR`; else the lines
     are JSON. *now* is the wall clock, seconds since the epoch. May be called again.
@@ -130,7 +130,7 @@ class _Tame:
             tamed[key] = value if type(value) in _PLAIN else _tame(value)
         if traceback is not None:
             tamed["exception"] = _cut(
-                "\n".join(map(_printable, redact_text(traceback).splitlines())),
+                "\n".join(map(_printable, redact_text(str(traceback)).splitlines())),
                 TRACEBACK_CHARACTERS,
             )
         return tamed
