@@ -1,5 +1,6 @@
 """Fixtures: a scripted upstream, and the gateway in front of it, in-process or as a process."""
 
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -8,6 +9,9 @@ from typing import Any
 import pytest
 from blockbuster import blockbuster_ctx
 
+from gateway.config import load
+from gateway.service import Service, open_service
+from gateway.telemetry import logs
 from tests import configuration
 from tests.client import GatewayClient
 from tests.gateway_process import GatewayProcess, open_gateway_process
@@ -17,7 +21,7 @@ from tests.scripted_upstream import ScriptedUpstream
 class Gateway(GatewayClient):
     """A client of the gateway that runs in this process, put together as in production."""
 
-    def __init__(self, service: Any, config: Path, base_url: str) -> None:
+    def __init__(self, service: Service, config: Path, base_url: str) -> None:
         super().__init__("127.0.0.1", service.port)
         self.service = service
         self.config = config
@@ -46,9 +50,7 @@ def gateway(tmp_path: Path, upstream: ScriptedUpstream) -> OpenGateway:
 
     @asynccontextmanager
     async def open_gateway(**tables: Any) -> AsyncIterator[Gateway]:
-        from gateway.config import load
-        from gateway.service import open_service
-
+        logs.configure(pretty=False, stream=sys.stderr)
         base_url = f"{upstream.url}/v1"
         path = configuration.write(tmp_path / "config.toml", base_url, **tables)
         async with open_service(load(path, {})) as service:

@@ -59,7 +59,7 @@ class ScriptedUpstream:
         return len(self.requests)
 
     async def __aenter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._waiters: list[asyncio.Future[None]] = []
         self._tasks = await asyncio.TaskGroup().__aenter__()
         self._running: set[asyncio.Task[None]] = set()
@@ -79,7 +79,7 @@ class ScriptedUpstream:
 
     async def listen(self) -> None:
         """Accept connections, on the same port as before if there was one."""
-        self._server = await self._loop.create_server(
+        self._server = await self.loop.create_server(
             lambda: asyncio.StreamReaderProtocol(_Reader(), self._connect),
             "127.0.0.1",
             self.port,
@@ -94,7 +94,7 @@ class ScriptedUpstream:
     async def wait_until(self, claim: Callable[[], bool]) -> None:
         """Return once *claim* holds; asked again whenever a request or connection comes or ends."""
         while not claim():
-            waiter = self._loop.create_future()
+            waiter = self.loop.create_future()
             self._waiters.append(waiter)
             await waiter
 
@@ -130,7 +130,7 @@ class ScriptedUpstream:
 
     def _ended(self, connection: Connection, task: asyncio.Task[None]) -> None:
         if connection.closed_at is None:
-            connection.closed_at = self._loop.time()
+            connection.closed_at = self.loop.time()
             connection.closed.set()
             task.cancel()
 
@@ -151,7 +151,7 @@ class ScriptedUpstream:
         if http1.value(headers, "expect") == "100-continue":
             connection.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = b"".join([piece async for piece in http1.read_pieces(reader, headers)])
-        now = self._loop.time()
+        now = self.loop.time()
         return Request(self.hits + 1, method, target, headers, body, connection, now)
 
     async def _play(self, request: Request) -> None:
