@@ -210,7 +210,6 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             tasks=tasks, now=now, rng=service._rng,
         )  # fmt: skip
         await service.apply(settings)
-        metrics.observe(service.admission.statistics, journal.statistics, lambda: journal.available)
         for background in (relay.post_parts(), watch_loop_lag(metrics), _check_file(journal)):
             stack.callback(tasks.create_task(background).cancel)
         await _recover(relay, journal)
@@ -239,6 +238,12 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
         )  # fmt: skip
         runner = Runner(app, relayed.handle, settings=lambda: service.settings, metrics=metrics)
         await runner.setup()
+        metrics.observe(
+            service.admission.statistics,
+            journal.statistics,
+            lambda: journal.available,
+            connections=runner.connections,
+        )
         stack.push_async_callback(runner.cleanup)
         site = web.TCPSite(runner, settings.server.host, settings.server.port, backlog=BACKLOG)
         await site.start()

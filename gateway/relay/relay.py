@@ -32,7 +32,7 @@ from gateway.journal.writer import Journal
 from gateway.relay.admission import Admission, Place
 from gateway.relay.live_call import Client, Ended, LiveCall
 from gateway.relay.recording import Recording
-from gateway.relay.retry import Again, may_repeat, next_step
+from gateway.relay.retry import Again, may_repeat, next_step, retry_after_s
 from gateway.relay.twins import Twins
 from gateway.relay.upstream import Upstream
 from gateway.telemetry.metrics import Metrics
@@ -167,8 +167,9 @@ class Relay:
         try:
             ended = await self._run(live)
         except JournalUnavailable as error:
-            live.accepted.set_exception(error)
-            self._forget(live)
+            if not live.accepted.done():
+                live.accepted.set_exception(error)
+            self._forget(live)  # else the journal has closed: the next start knows the call
             return
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -269,7 +270,10 @@ class Relay:
             attempt.finished_at = self._now()
             first_byte_s = attempt.first_byte_at and attempt.first_byte_at - attempt.started_at
             self._metrics.attempt_finished(
-                call.upstream, str(attempt.outcome or Outcome.CANCELLED), first_byte_s
+                call.upstream,
+                str(attempt.outcome or Outcome.CANCELLED),
+                first_byte_s,
+                is_retry=attempt.number > 1,
             )
 
     def _next_step(self, live: LiveCall) -> object:
@@ -282,8 +286,9 @@ class Relay:
             deadline_at=call.deadline_at, body=recording.whole() or b"",
             rng=self._rng, hopeless=attempt.failure is not None and attempt.failure.hopeless,
         )  # fmt: skip
+        attempt.retry_after_s = retry_after_s(attempt.headers, self._now())
         if isinstance(step, Again):
-            attempt.backoff_s, attempt.retry_after_s = step.after_s, step.retry_after_s
+            attempt.backoff_s = step.after_s
         return step
 
     async def _pause(self, live: LiveCall, step: Again) -> None:
@@ -330,10 +335,11 @@ class Relay:
         self._close(call, ended)
         parts = recording.take_parts() if recording is not None else []
         ended_attempts = [attempt] if attempt is not None and attempt.outcome else []
-        while not await self._journal.update(call, ended=ended_attempts, parts=parts):
-            if not call.detached:
-                break  # its client waits: the answer goes out, the record follows on recovery
-            await self._journal.wait_available()
+        with contextlib.suppress(JournalUnavailable):  # closed: the next start knows the call
+            while not await self._journal.update(call, ended=ended_attempts, parts=parts):
+                if not call.detached:
+                    break  # its client waits: the answer goes out, the record follows on recovery
+                await self._journal.wait_available()
         live.outcome = ended.failure
         if live.stopping is None:
             live.offer = recording if call.answer is not None else None
@@ -372,7 +378,7 @@ class Relay:
         self._metrics.call_finished(
             call.upstream, str(call.status), duration_ms / 1000, call.queued_ms / 1000
         )
-        if usage is not None:
+        if usage is not None and call.request.method == "POST":  # polling a result costs no tokens
             self._metrics.tokens(call.upstream, usage.input_tokens, usage.output_tokens)
         log.info(
             _ENDS[call.status], call_id=call.id, upstream=call.upstream, method=call.request.method,

@@ -122,6 +122,10 @@ class Runner(web.AppRunner):
         server.request_handler = dispatch
         return server
 
+    def connections(self) -> int:
+        """How many connections of clients are open."""
+        return len(self.server.connections) if self.server is not None else 0
+
     def _bad_host(self, request: BaseRequest) -> Refused | None:
         """DNS rebinding: a name that is not ours was made to point here. IP addresses always pass."""
         if request.version.major != 1:

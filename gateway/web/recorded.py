@@ -4,6 +4,7 @@ An answer comes back as the upstream gave it: its status, its headers less cooki
 that is not whole is cut, never closed cleanly. Whatever it holds, no browser runs it here.
 """
 
+from collections.abc import Iterable
 from contextlib import aclosing
 
 from aiohttp import web
@@ -89,7 +90,7 @@ async def replay(
     record = await app[READER].call(call_id)
     if record is None:
         raise Gone("the call under this Idempotency-Key was deleted")
-    return await _answer(request, app[READER], record, None, replayed=extra)
+    return await _answer(request, app[READER], record, None, told=extra, kept=FIRST_HAND)
 
 
 async def _answer(
@@ -98,12 +99,14 @@ async def _answer(
     record: CallRecord,
     number: int | None,
     *,
-    replayed: list[tuple[str, str]] | None = None,
+    told: Iterable[tuple[str, str]] = SAFE,
+    kept: frozenset[str] = frozenset(),
     offset: int = 0,
 ) -> web.StreamResponse:
     """Write the recorded answer of attempt *number*, or of the one that became the call's answer.
 
-    What `/-/` shows is armed against browsers; what is *replayed* to a client is as it was.
+    What `/-/` shows is armed against browsers; a client that sent its request again gets what it
+    got the first time, fields in *kept* included.
     """
     attempt = choose_attempt(record, number)
     body = await answer_body(reader, attempt)
@@ -121,8 +124,8 @@ async def _answer(
         request,
         status=attempt.status,
         reason=None,
-        headers=repeated(fields, kept=FIRST_HAND if replayed else frozenset(), offset=offset),
-        extra=(*(SAFE if replayed is None else replayed), *names),
+        headers=repeated(fields, kept=kept, offset=offset), offset=offset),
+        extra=(*told, *names),
         length=length,
     )
     return await _send(request, reader, response, body, offset)
@@ -136,7 +139,7 @@ async def follow_recorded(
     told = [("Stream-Next-Offset", str(max(offset, size))), ("Stream-Closed", "true"), *SAFE]
     if not choose_attempt(record, number).complete:
         told = list(SAFE)
-    return await _answer(request, reader, record, number, replayed=told, offset=offset)
+    return await _answer(request, reader, record, number, told=told, offset=offset)
 
 
 def attempt_number(request: web.Request) -> int | None:
@@ -164,19 +167,15 @@ def repeated(
 
     From an *offset* on, a content coding cannot be undone: it is told, but not as one.
     """
-    if offset:
-        fields = [
-            ("x-gateway-content-encoding", value)
-            if name.lower() == "content-encoding"
-            else (name, value)
-            for name, value in fields
-        ]
-    return tuple(
-        (name.encode("latin-1"), value.encode("latin-1"))
-        for name, value in fields
-        if name.lower() not in NOT_REPEATED - kept
-        and (not name.lower().startswith("x-gateway-") or name == "x-gateway-content-encoding")
-    )
+    shown = []
+    for name, value in fields:
+        lower = name.lower()
+        if lower in NOT_REPEATED - kept or lower.startswith("x-gateway-"):
+            continue
+        coded = offset > 0 and lower == "content-encoding"
+        told = "x-gateway-content-encoding" if coded else name
+        shown.append((told.encode("latin-1"), value.encode("latin-1")))
+    return tuple(shown)
 
 
 async def _send(
