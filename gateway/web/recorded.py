@@ -124,7 +124,7 @@ async def _answer(
         request,
         status=attempt.status,
         reason=None,
-        headers=repeated(fields, kept=kept, offset=offset), offset=offset),
+        headers=repeated(fields, kept=kept, offset=offset),
         extra=(*told, *names),
         length=length,
     )
