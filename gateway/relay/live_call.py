@@ -52,6 +52,15 @@ class LiveCall:
         self.abandoned: asyncio.TimerHandle | None = None
         self._waiting: list[asyncio.Future[None]] = []
 
+    async def wait_accepted(self) -> None:
+        """Return once the call is durable. Several may wait, and leave while they do.
+
+        Raises: JournalUnavailable - there is no such call
+        """
+        while not self.accepted.done():  # awaited itself, one who leaves would cancel it for all
+            await self.change()
+        self.accepted.result()
+
     def take(self) -> Recording | None:
         """The answer, where there is one to give; taking it makes it final."""
         if self.offer is not None and not self.over:

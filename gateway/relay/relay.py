@@ -169,6 +169,7 @@ class Relay:
         except JournalUnavailable as error:
             if not live.accepted.done():
                 live.accepted.set_exception(error)
+                live.accepted.exception()  # nobody has to look: its client may have left
             self._forget(live)  # else the journal has closed: the next start knows the call
             return
         except asyncio.CancelledError:
@@ -190,6 +191,7 @@ class Relay:
                     self._begin_attempt(live)
                 await self._journal.accept(call)
                 live.accepted.set_result(None)
+                live.changed()
                 if not place.granted and _is_parked(call):
                     _park(call)
             while True:
@@ -364,6 +366,8 @@ class Relay:
 
     def _forget(self, live: LiveCall) -> None:
         live.over = True
+        if not live.accepted.done():  # stopped while it was being accepted
+            live.accepted.set_result(None)
         if live.abandoned is not None:
             live.abandoned.cancel()
         self.calls.pop(live.call.id, None)
