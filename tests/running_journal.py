@@ -16,7 +16,6 @@ from gateway.call import (
     Outcome,
     Request,
     Status,
-    WaitReason,
 )
 from gateway.journal.writer import Journal, open_journal
 

@@ -27,11 +27,13 @@ class CallRow:
     priority: int
     fairness_key: str | None
     client: str
+    address: str
     key_id: str | None
     tags: str
     idempotency_key: str | None
     replay_of: str | None
     webhook: str | None
+    max_attempts: int
     deadline_ms: int | None
     on_disconnect: str
     needs_secret: int

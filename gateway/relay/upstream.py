@@ -39,6 +39,9 @@ class _Connector(aiohttp.TCPConnector):
     @override
     async def connect(self, *args: Any, **kwargs: Any) -> Any:
         connection = await super().connect(*args, **kwargs)
+        while connection.protocol.should_close:
+            connection.close()  # bytes came while it was idle: they would answer this request
+            connection = await super().connect(*args, **kwargs)
         _CONNECTED.get()()
         return connection
 
@@ -131,6 +134,9 @@ class Upstream:
             allow_redirects=False,
         ) as response:
             del body
+            if response.status < 200:
+                response.close()
+                raise ValueError("the protocol was switched, unasked")
             try:
                 attempt.first_byte_at = now()
                 recording.begin(

@@ -59,6 +59,7 @@ def options(raw: Headers) -> Options:
 
 
 _PLAIN = Options()
+_NOT_BUILT = frozenset({"x-gateway-delay-s", "x-gateway-not-before"})
 _KNOWN = frozenset({
     "x-gateway-upstream", "x-gateway-timeout-s", "x-gateway-queue-timeout-s", "x-gateway-priority",
     "x-gateway-fairness-key", "x-gateway-max-attempts", "x-gateway-on-disconnect", "x-gateway-tags",
@@ -150,8 +151,10 @@ def _own_fields(raw: Headers) -> Iterator[tuple[str, str]]:
     for name, value in raw:
         if name[:10].lower() == b"x-gateway-":
             field = name.decode("latin-1").lower()
+            if field in _NOT_BUILT:
+                raise BadRequest(f"{field} is not built yet; nothing was sent")
             if field not in _KNOWN:
-                raise BadRequest(f"{field} is not a field of this gateway")
+                continue  # another gateway's, or a later one's: it does not travel, and means nothing
             if field in seen:
                 raise BadRequest(f"{field} is given twice")
             seen.add(field)

@@ -455,6 +455,25 @@ async def test_what_a_crash_left_open_ends_as_interrupted(gateway_process, upstr
     assert upstream.hits == 1
 
 
+async def test_a_journal_that_vanishes_stops_new_calls_and_no_answer(gateway, upstream):
+    gate = Gate()
+    upstream.answer = held(gate)
+    async with gateway() as gw:
+        sent = await gw.send_chat()
+        await upstream.wait_hits(1)
+        gw.db.unlink()
+        while (await gw.request("GET", "/-/ready")).status == 200:
+            pass
+        refused = await gw.chat()
+        gate.open()
+        answer = await sent.read()
+
+    assert (refused.status, refused.code) == (503, "journal_unavailable")
+    assert refused.header("x-gateway-call-id") is None
+    assert 1 <= int(refused.header("retry-after")) <= 60
+    assert (answer.status, answer.complete) == (200, True)
+
+
 async def test_every_durability_works(gateway):
     async with gateway(journal={"durability": "power-loss"}) as gw:
         answer = await gw.chat()

@@ -11,10 +11,8 @@ from tests.recorded_calls import RecordedCalls
 NOT_SHOWN = {
     "room",
     "target",
-    "address",
     "fingerprint",
     "retry_count",
-    "max_attempts",
     "queue_timeout_s",
 }
 
