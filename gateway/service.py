@@ -31,7 +31,7 @@ from gateway.relay.relay import Relay
 from gateway.relay.upstream import Upstream, open_session
 from gateway.telemetry.logs import loop_exception_handler
 from gateway.telemetry.metrics import Metrics, watch_loop_lag
-from gateway.web import acting, calls, openapi, operations, recorded, upstreams
+from gateway.web import acting, calls, openapi, operations, recorded, replaying, upstreams
 from gateway.web.app import Runner, make_app
 from gateway.web.dependencies import CALLS, READER
 from gateway.web.relayed import Relayed
@@ -214,11 +214,17 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             stack.callback(tasks.create_task(background).cancel)
         await _recover(relay, journal)
 
+        new_id = IdSource(now).new_call_id
+        replays = replaying.Replays(
+            relay=relay, reader=reader, settings=lambda: service.settings,
+            next_seq=journal.next_seq, new_id=new_id, now=now,
+        )  # fmt: skip
         app = make_app(
             [
                 *calls.routes(),
                 *recorded.routes(),
                 *acting.routes(relay),
+                *replaying.routes(replays),
                 *upstreams.routes(settings=lambda: service.settings, admission=service.admission),
                 *operations.routes(
                     checks=service.checks, metrics=metrics.render, reload=service.reload,
@@ -233,7 +239,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
         relayed = Relayed(
             relay=relay, settings=lambda: service.settings, metrics=metrics,
             client_hash=_hasher(journal.client_key), next_seq=journal.next_seq,
-            new_id=IdSource(now).new_call_id, now=now, rng=service._rng,
+            new_id=new_id, now=now, rng=service._rng,
             replay=partial(recorded.replay, app), pending=partial(calls.pending, app),
         )  # fmt: skip
         runner = Runner(app, relayed.handle, settings=lambda: service.settings, metrics=metrics)

@@ -89,7 +89,7 @@ def travelling(raw: Headers, upstream: config.Upstream) -> tuple[Headers, bool]:
 
     Where the upstream has its own credential, `relay/upstream.py` puts it in the client's place.
     """
-    own = upstream.api_key is not None or upstream.is_mock
+    own = has_credential(upstream)
     passed = False
     fields: list[tuple[bytes, bytes]] = []
     for name, value in end_to_end(raw):
@@ -111,8 +111,15 @@ def has_secret_parameter(query: str) -> bool:
     )
 
 
-def without_key_parameter(query: str) -> str:
-    """*query* without Gemini's `key=`, all else as written."""
+def has_credential(upstream: config.Upstream) -> bool:
+    """Whether *upstream* needs none of the client's: it has its own, or it is simulated."""
+    return upstream.api_key is not None or upstream.is_mock
+
+
+def sent_query(query: str, upstream: config.Upstream) -> str:
+    """*query* as it goes to *upstream*: without Gemini's `key=` where the upstream has its own."""
+    if upstream.dialect != "gemini" or not has_credential(upstream):
+        return query
     return "&".join(p for p in query.split("&") if unquote_to_bytes(p.partition("=")[0]) != b"key")
 
 

@@ -111,10 +111,7 @@ async def read_call(
     upstream = route.upstream
     model = model or routing.model_in_path(path)
     fields, passes_credential = headers.travelling(raw, upstream)
-    own = upstream.api_key is not None or upstream.is_mock
-    sent_query = (
-        headers.without_key_parameter(query) if own and upstream.dialect == "gemini" else query
-    )
+    sent_query = headers.sent_query(query, upstream)
     target = (
         f"{route.target}?{sent_query}" if sent_query or "?" in request.raw_path else route.target
     )

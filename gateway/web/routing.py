@@ -7,7 +7,7 @@ could climb out of an upstream's base path is refused, in any encoding.
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import unquote, unquote_to_bytes
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from gateway import config
 from gateway.errors import BadRequest, UnknownUpstream
@@ -79,6 +79,13 @@ def model_in_path(path: str) -> str | None:
     """The model of `/models/{model}`, decoded; Gemini's `:method` is no part of it."""
     found = _MODEL_IN_PATH.search(path)
     return unquote(found.group(1)) if found else None
+
+
+def with_model(path: str, model: str) -> str:
+    """*path*, which names a model, with *model* in its place."""
+    found = _MODEL_IN_PATH.search(path)
+    assert found is not None
+    return path[: found.start(1)] + quote(model, safe="") + path[found.end(1) :]
 
 
 def _prefix(path: str, upstreams: Mapping[str, config.Upstream]) -> str | None:
