@@ -39,7 +39,7 @@ class _Connector(aiohttp.TCPConnector):
     @override
     async def connect(self, *args: Any, **kwargs: Any) -> Any:
         connection = await super().connect(*args, **kwargs)
-        while connection.protocol.should_close:
+        while connection.protocol is None or connection.protocol.should_close:
             connection.close()  # bytes came while it was idle: they would answer this request
             connection = await super().connect(*args, **kwargs)
         _CONNECTED.get()()

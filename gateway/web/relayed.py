@@ -29,6 +29,7 @@ log = structlog.get_logger()
 
 _SANDBOX = ("Content-Security-Policy", "sandbox")
 _TELLS_SDKS_TO_RETRY = frozenset({408, 409, 429})
+_NAMES_ITS_OWN_CALL = frozenset({b"x-gateway-call-id", b"x-gateway-attempts"})
 
 #: Give the recorded answer of a final call once more: (request, call id, further fields).
 Replay = Callable[[BaseRequest, str, list[tuple[str, str]]], Awaitable[web.StreamResponse]]
@@ -200,15 +201,13 @@ class _Client(Following):
 
     def _head(self, recording: Recording) -> RawResponse:
         call, attempt = self.live.call, recording.attempt
-        upstream_headers = recording.headers
         status = attempt.status or 502
+        replaced = _NAMES_ITS_OWN_CALL  # an upstream may be a gateway too
         extra = [("x-gateway-call-id", call.id), ("x-gateway-attempts", str(attempt.number))]
-        if not any(name.lower() == b"server-timing" for name, _ in upstream_headers):
+        if not any(name.lower() == b"server-timing" for name, _ in recording.headers):
             extra.append(("Server-Timing", self._timing(attempt.started_at)))
         if status in _TELLS_SDKS_TO_RETRY or status >= 500:
-            upstream_headers = tuple(
-                field for field in upstream_headers if field[0].lower() != b"x-should-retry"
-            )
+            replaced |= {b"x-should-retry"}
             extra.append(("x-should-retry", "false"))
         if self._options.detached:
             extra += [("Preference-Applied", "respond-async"), ("Vary", "Prefer")]
@@ -220,7 +219,7 @@ class _Client(Following):
             self._request,
             status=status,
             reason=recording.reason,
-            headers=upstream_headers,
+            headers=tuple(field for field in recording.headers if field[0].lower() not in replaced),
             extra=extra,
             length=recording.declared,
         )
