@@ -197,9 +197,9 @@ async def test_a_slow_reader_does_not_hold_the_upstream(gateway, upstream):
         sent = await gw.send_chat()
         await upstream.wait_hits(1)
         await upstream.wait_idle()
-        openai = await gw.api("GET", "/-/upstreams/openai")
+        while (await gw.api("GET", "/-/upstreams/openai"))["in_flight"]:
+            pass
         await sent.read()
 
-    assert openai["in_flight"] == 0
     assert sent.complete
     assert sent.body == body
