@@ -18,7 +18,7 @@ import structlog
 
 from gateway.errors import GatewayError, JournalUnavailable
 from gateway.journal.backlog import Backlog, Post
-from gateway.journal.file import JournalFile
+from gateway.journal.file import JournalFile, Step
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +63,7 @@ class Committer:
         self._wake = asyncio.Event()
         self._identity_due = False
         self._pause_s = FIRST_PAUSE_S
+        self._chores: deque[tuple[Step, asyncio.Future[None]]] = deque()
         self._refused: dict[int, str] = {}  # seq: id of calls that failed and may have left traces
 
     def add(self, post: Post) -> None:
@@ -77,6 +78,15 @@ class Committer:
         self._wake.set()
         if self.backlog.part_bytes >= ROOM_BYTES:
             self.has_room.clear()
+
+    def add_chore(self, step: Step) -> asyncio.Future[None]:
+        """Take *step* between rounds, one a round, until it returns True; during an outage it fails."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._chores.append((step, future))
+        if self.ended or self.outage is not None:
+            self._fail_chores(self.outage or "the journal is closed")
+        self._wake.set()
+        return future
 
     def close(self) -> None:
         """Let `run()` end once everything posted is written, or cannot be."""
@@ -106,14 +116,17 @@ class Committer:
 
     async def _drain(self) -> bool:
         """Write round after round until nothing waits; False: the file failed."""
-        while (posts := self.backlog.take_round()) or self._identity_due:
+        while (posts := self.backlog.take_round()) or self._identity_due or self._chores:
             self.writing = posts
             try:
-                await self._write(posts)
+                if posts or self._identity_due:
+                    await self._write(posts)
+                self.writing = ()
+                if self._chores:
+                    await self._take_step()
             except FAILED as error:
                 self._suspend(error)
                 return False
-            self.writing = ()
         return True
 
     async def _write(self, posts: Sequence[Post]) -> None:
@@ -142,6 +155,32 @@ class Committer:
         if self.on_commit:
             self.on_commit(seconds, len(posts))
 
+    async def _take_step(self) -> None:
+        """One step of the work beside the rounds; several take turns."""
+        step, future = self._chores[0]
+        try:
+            done = await self._file.take(step)
+        except REFUSED as error:
+            log.exception("journal_chore_failed")
+            self._chores.popleft()
+            if not future.done():
+                future.set_exception(GatewayError(f"the journal refused: {error}"))
+            return
+        self._chores.rotate(-1)
+        if done:
+            self._chores.pop()
+            if not future.done():
+                future.set_result(None)
+
+    def _fail_chores(self, problem: str) -> None:
+        while self._chores:
+            _, future = self._chores.popleft()
+            if not future.done():
+                future.set_exception(
+                    JournalUnavailable(f"the journal cannot be written: {problem}")
+                )
+                future.exception()
+
     def _written(self, posts: Sequence[Post]) -> None:
         self.backlog.written(posts)
         if self.backlog.part_bytes < ROOM_BYTES:
@@ -166,6 +205,7 @@ class Committer:
         gone = self.backlog.remove(lambda post: post.seq in refused)
         _fail(gone, JournalUnavailable(f"the journal cannot be written: {self.outage}"))
         _tell(self.backlog, durable=False)
+        self._fail_chores(self.outage)
         self.has_room.set()
         self.recovered.clear()
 
@@ -198,6 +238,7 @@ class Committer:
         if lost:
             log.error("journal_records_lost", records=len(lost), problem=self.outage)
         _fail(lost, JournalUnavailable("the journal is closed"))
+        self._fail_chores("closed")
         self.has_room.set()
         self.recovered.set()
 

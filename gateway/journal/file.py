@@ -6,10 +6,11 @@ Everything that touches the disk happens in the connection's thread, never on th
 import asyncio
 import secrets
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import aiosqlite
 import structlog
@@ -34,8 +35,12 @@ HARMLESS = {
     sqlite3.SQLITE_READONLY,
 }
 
+#: Work beside the rounds, one transaction at a time; True: that was the last.
+Step: TypeAlias = Callable[[sqlite3.Connection], bool]
+
 NEXT_SEQ = """
-SELECT 1 + max(coalesce((SELECT max(seq) FROM calls), 0), coalesce((SELECT max(seq) FROM parts), 0))
+SELECT 1 + max(coalesce((SELECT max(seq) FROM calls), 0), coalesce((SELECT max(seq) FROM parts), 0),
+    coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'deleted_seq'), 0))
 """
 FIRST_KEY = "INSERT OR IGNORE INTO meta (name, value) VALUES ('client_key', ?)"
 CLIENT_KEY = "SELECT value FROM meta WHERE name = 'client_key'"
@@ -67,6 +72,10 @@ class JournalFile:
         Raises: sqlite3.Error; OSError, when the file is no longer where it was opened
         """
         await in_thread(self.connection, self._write, posts, check_identity)
+
+    async def take(self, step: Step) -> bool:
+        """Let *step* work on the file; what it returns."""
+        return await in_thread(self.connection, step)
 
     async def restore(self, refused: Mapping[int, str]) -> None:
         """Make sure that records can be written again; calls *refused* (seq: id) leave no trace.

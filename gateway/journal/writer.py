@@ -18,7 +18,8 @@ from gateway.journal import integrity, rows
 from gateway.journal.backlog import Post, split_body
 from gateway.journal.committer import Committer
 from gateway.journal.connection import BUSY_TIMEOUT_MS
-from gateway.journal.file import JournalFile, open_file
+from gateway.journal.deletion import Deletion
+from gateway.journal.file import JournalFile, Step, open_file
 from gateway.journal.lock import Lock, hold_lock
 from gateway.journal.rows import Row
 
@@ -115,6 +116,20 @@ class Journal:
     def append(self, call: Call, parts: Sequence[Part]) -> asyncio.Future[bool]:
         """Record pieces of a body of *call*; the future is that of `update()`."""
         return self._post(call, self._keep(call, parts), None, None)
+
+    def delete(self, call_seq: int) -> asyncio.Future[None]:
+        """Remove a final call for good; the future is done once nothing of it is left.
+
+        Raises: JournalUnavailable, from the future
+        """
+        return self.work(Deletion(call_seq))
+
+    def work(self, step: Step) -> asyncio.Future[None]:
+        """Take *step* in the writer between rounds, again and again until it returns True.
+
+        Raises: JournalUnavailable, from the future: it was not, or not wholly, done
+        """
+        return self._committer.add_chore(step)
 
     async def room(self) -> None:
         """Wait while too many bytes of bodies wait to be written. During an outage nobody waits."""

@@ -437,6 +437,13 @@ class Relay:
         """End *live* as cancelled; False where its end is already being written."""
         return live.stop(Ended(Status.CANCELLED, Failure(code="cancelled", message=why)))
 
+    async def delete_call(self, call_id: str, seq: int) -> None:
+        """Remove a final call for good. Raises: JournalUnavailable."""
+        if (live := self.calls.get(call_id)) is not None:
+            await live.wait_over()  # it is recorded; this moment it is told
+        self._twins.deleted(call_id)
+        await self._journal.delete(seq)
+
     def give_back(self, live: LiveCall) -> None:
         """Leave *live* to the next start, or end it as interrupted where no start would take it up."""
         failure = Failure(

@@ -81,6 +81,12 @@ class Twins:
         else:
             del self._left[name]
 
+    def deleted(self, call_id: str) -> None:
+        """The final call of that id is gone: nobody joins it any more."""
+        for name, live in list(self._left.items()):
+            if live.call.id == call_id:
+                del self._left[name]
+
     def _too_late(self, name: Name, live: LiveCall) -> None:
         if self._left.get(name) is live:
             del self._left[name]

@@ -1,4 +1,4 @@
-"""Acting on a call under `/-/calls/{id}`: cancel it, or re-attach to its answer at any offset.
+"""Acting on a call under `/-/calls/{id}`: cancel or delete it, or re-attach to its answer at any offset.
 
 A re-attached reader waits for the answer's head like a client would, and whoever was given a head
 makes that attempt the answer. It is no client, though: its leaving changes nothing.
@@ -25,6 +25,13 @@ def routes(relay: Relay) -> list[web.RouteDef]:
         await relay.cancel_call(request.match_info["id"])
         return json_response(shown(request.app, await settled(request, 0)))
 
+    async def delete(request: web.Request) -> web.Response:
+        record = await settled(request, 0)
+        if not record.status.is_final:
+            raise Conflict("the call is not final yet; cancel it first")
+        await relay.delete_call(record.id, record.seq)
+        return web.Response(status=204)
+
     async def response(request: web.Request) -> web.StreamResponse:
         if not request.query.keys() & {"follow", "offset"}:
             return await show_response(request)
@@ -40,6 +47,7 @@ def routes(relay: Relay) -> list[web.RouteDef]:
 
     return [
         web.post("/-/calls/{id}/cancel", cancel),
+        web.delete("/-/calls/{id}", delete),
         web.get("/-/calls/{id}/response", response),
     ]
 
