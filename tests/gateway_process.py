@@ -75,7 +75,8 @@ async def open_gateway_process(config: Path) -> AsyncIterator[GatewayProcess]:
         async with asyncio.timeout(PATIENCE_S):
             banner = (await process.stdout.readline()).decode()
         if not banner:
-            raise AssertionError((await process.stderr.read()).decode())
+            said = (await process.stderr.read()).decode()
+            raise AssertionError(f"it ended with {await process.wait()} and said: {said}")
         gateway = GatewayProcess(process, port=int(banner.rpartition(":")[2]), banner=banner)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_collect(process.stderr, gateway.stderr_lines))
