@@ -216,7 +216,8 @@ PART_BYTES = 262_144  # one 32 MiB insert holds the writer for 154 ms, 1 MiB in 
 
 def header(headers: Headers, name: bytes) -> str | None:
     """The first value of *name* (lower case), or None."""
+    size = len(name)
     for field_name, value in headers:
-        if field_name.lower() == name:
+        if len(field_name) == size and field_name.lower() == name:
             return value.decode("latin-1")
     return None

@@ -31,7 +31,7 @@ from gateway.relay.relay import Relay
 from gateway.relay.upstream import Upstream, open_session
 from gateway.telemetry.logs import loop_exception_handler
 from gateway.telemetry.metrics import Metrics, watch_loop_lag
-from gateway.web import acting, calls, openapi, operations, recorded, replaying, upstreams
+from gateway.web import acting, bulk, calls, openapi, operations, recorded, replaying, upstreams
 from gateway.web.app import Runner, make_app
 from gateway.web.dependencies import CALLS, READER
 from gateway.web.relayed import Relayed
@@ -225,6 +225,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
                 *recorded.routes(),
                 *acting.routes(relay),
                 *replaying.routes(replays),
+                *bulk.routes(relay, replays),
                 *upstreams.routes(settings=lambda: service.settings, admission=service.admission),
                 *operations.routes(
                     checks=service.checks, metrics=metrics.render, reload=service.reload,

@@ -1,5 +1,6 @@
 """Fixtures: a scripted upstream, and the gateway in front of it, in-process or as a process."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,6 +17,10 @@ from tests import configuration
 from tests.client import GatewayClient
 from tests.gateway_process import GatewayProcess, open_gateway_process
 from tests.scripted_upstream import ScriptedUpstream
+
+# looptime's plugin asks for a loop before each test. Before the first asynchronous one the policy
+# would make one for it that nobody closes: a ResourceWarning in some later test.
+asyncio.set_event_loop(None)
 
 
 class Gateway(GatewayClient):

@@ -7,7 +7,7 @@ What is unknown or malformed is refused by name.
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias, TypeVar
 
@@ -40,6 +40,9 @@ PARAMETERS: Mapping[str, str] = {
     "order": "desc (newest first, the default) or asc.",
     "expand": "all: with attempts, headers and hashes.",
 }
+
+
+PAGING = {"after", "before", "expand"}  #: parameters that only a list has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +88,34 @@ def read_filters(parameters: Iterable[tuple[str, str]]) -> Filters:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """All calls that filters choose, as against a page of them."""
+
+    filters: Filters
+    at_most: int | None = None
+
+    def also(self, condition: str) -> "Selection":
+        """Those of them that also meet this SQL condition."""
+        conditions = (*self.filters.conditions, condition)
+        return replace(self, filters=replace(self.filters, conditions=conditions))
+
+
+def read_selection(parameters: Iterable[tuple[str, str]], *, ascending: bool = False) -> Selection:
+    """Read filters, `limit` and `order` (*ascending* unless given) of what is done with many calls.
+
+    Raises: BadRequest, naming the parameter
+    """
+    given = list(parameters)
+    names = {name for name, _ in given}
+    for name in PAGING & names:
+        raise BadRequest(f"{name}: only for a list")
+    filters = read_filters(given)
+    if "order" not in names:
+        filters = replace(filters, ascending=ascending)
+    return Selection(filters, filters.limit if "limit" in names else None)
+
+
 def milliseconds(text: str) -> int:
     """The first whole millisecond since the epoch that is not before an RFC 3339 time.
 
@@ -114,6 +145,9 @@ OPEN_CALLS = {
     Status.QUEUED: "SELECT seq FROM calls WHERE status = 'queued'",
     Status.RUNNING: "SELECT seq FROM calls WHERE status = 'running'",
 }
+
+
+ARE_OPEN = f"seq IN ({' UNION ALL '.join(OPEN_CALLS.values())})"
 
 
 def _status(texts: list[str]) -> str:

@@ -18,7 +18,7 @@ import aiosqlite
 from gateway.call import Call, Request
 from gateway.errors import BadRequest, Gone, JournalDamaged, JournalUnavailable
 from gateway.journal.connection import in_thread, open_read_only
-from gateway.journal.filters import Filters
+from gateway.journal.filters import Filters, Selection
 from gateway.journal.migrate import load_migrations, user_version
 from gateway.journal.records import CallRecord, header_fields
 from gateway.journal.redaction import REDACTED
@@ -28,6 +28,7 @@ from gateway.journal.selects import (
     select_body_bytes,
     select_call,
     select_chunks,
+    select_count,
     select_keyed,
     select_page,
     select_piece,
@@ -39,6 +40,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LIST_WITHIN_S = 5.0  # a list that has to look at a million calls takes about 1 s
+PAGE_CALLS = 100  # of many calls read in one go
 STEPS = 10_000  # of SQLite's machine between two looks at the clock: about 1 ms
 
 
@@ -64,7 +66,72 @@ class Reader:
 
         Raises: BadRequest, for an unknown cursor, or when looking for them takes too long
         """
-        return await _read(self._lists, _page_in_time, filters, owner, self._list_within_s)
+        return await _read(self._lists, self._in_time, select_page, filters, owner)
+
+    async def count(self, selection: Selection, *, owner: str | None = None) -> int:
+        """How many calls *selection* chooses. Raises: BadRequest, when that takes too long."""
+        found = await _read(self._lists, self._in_time, select_count, selection.filters, owner)
+        return found if selection.at_most is None else min(found, selection.at_most)
+
+    async def pages(
+        self,
+        selection: Selection,
+        *,
+        owner: str | None = None,
+        expand: bool = False,
+        page_calls: int = PAGE_CALLS,
+    ) -> AsyncGenerator[tuple[CallRecord, ...], None]:
+        """All calls that *selection* chooses, in pieces, each of them a reading by itself.
+
+        Calls accepted since the first piece are not among them.
+
+        Raises: BadRequest, when looking for a piece takes too long
+        """
+        filters, left = selection.filters, selection.at_most
+        newest = (await self.calls(Filters(limit=1))).records
+        if not newest:
+            return
+        conditions = (*filters.conditions, "seq <= ?", f"seq {'>' if filters.ascending else '<'} ?")
+        top = newest[0].seq
+        last = 0 if filters.ascending else top + 1
+        has_more = True
+        while has_more and left != 0:
+            page = await self.calls(
+                replace(
+                    filters,
+                    conditions=conditions,
+                    values=(*filters.values, top, last),
+                    limit=page_calls if left is None else min(page_calls, left),
+                    expand=expand,
+                ),
+                owner=owner,
+            )
+            if page.records:
+                yield page.records
+                last = page.records[-1].seq
+            has_more = page.has_more
+            left = None if left is None else left - len(page.records)
+
+    def _in_time(
+        self,
+        connection: sqlite3.Connection,
+        select: Callable[[sqlite3.Connection, Filters, str | None], T],
+        filters: Filters,
+        owner: str | None,
+    ) -> T:
+        deadline = time.monotonic() + self._list_within_s
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS)
+        try:
+            return select(connection, filters, owner)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            raise BadRequest(
+                f"looking for these calls takes more than {self._list_within_s:g} s; narrow it with"
+                " other filters"
+            ) from error
+        finally:
+            connection.set_progress_handler(None, 0)
 
     async def keyed(self, client: str, key: str) -> KeyedCall | None:
         """The newest call that *client* sent under the Idempotency-Key *key*."""
@@ -170,20 +237,3 @@ async def _read(
         return await in_thread(connection, transaction)
     except sqlite3.Error as error:
         raise JournalUnavailable(f"the journal cannot be read: {error}") from error
-
-
-def _page_in_time(
-    connection: sqlite3.Connection, filters: Filters, owner: str | None, within_s: float
-) -> Page:
-    deadline = time.monotonic() + within_s
-    connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS)
-    try:
-        return select_page(connection, filters, owner)
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
-            raise
-        raise BadRequest(
-            f"looking for these calls takes more than {within_s:g} s; narrow it with other filters"
-        ) from error
-    finally:
-        connection.set_progress_handler(None, 0)

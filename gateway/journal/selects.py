@@ -23,6 +23,7 @@ CALL = f"""
     WHERE id = :id AND (:owner IS NULL OR client = :owner)
 """  # noqa: S608
 PAGE = f"SELECT {columns(CallRow)} FROM calls WHERE {{}} ORDER BY seq {{}} LIMIT ?"  # noqa: S608
+COUNT = "SELECT count(*) FROM calls WHERE {}"
 REPLAYS = """
     SELECT replay_of, id FROM calls
     WHERE replay_of IN (SELECT value FROM json_each(?)) ORDER BY replay_of, seq
@@ -94,6 +95,22 @@ def select_page(connection: sqlite3.Connection, filters: Filters, owner: str | N
     return Page(_records(connection, rows, expand=filters.expand), has_more)
 
 
+def select_count(connection: sqlite3.Connection, filters: Filters, owner: str | None) -> int:
+    """How many calls of *owner* the conditions of *filters* choose."""
+    conditions, values = _conditions(filters, owner)
+    sql = COUNT.format(" AND ".join(conditions) or "TRUE")
+    count: int = connection.execute(sql, values).fetchone()[0]
+    return count
+
+
+def _conditions(filters: Filters, owner: str | None) -> tuple[list[str], list[Value]]:
+    conditions, values = list(filters.conditions), list(filters.values)
+    if owner is not None:
+        conditions.append("client = ?")
+        values.append(owner)
+    return conditions, values
+
+
 def page_statement(
     connection: sqlite3.Connection, filters: Filters, owner: str | None
 ) -> tuple[str, list[Value], bool]:
@@ -101,10 +118,7 @@ def page_statement(
 
     It does for `before` alone, whose page is the one next to the cursor.
     """
-    conditions, values = list(filters.conditions), list(filters.values)
-    if owner is not None:
-        conditions.append("client = ?")
-        values.append(owner)
+    conditions, values = _conditions(filters, owner)
     for name, cursor, towards_later in (
         ("after", filters.after, filters.ascending),
         ("before", filters.before, not filters.ascending),

@@ -147,8 +147,9 @@ def is_navigation(raw: Headers) -> bool:
 
 
 def _first(raw: Headers, wanted: bytes) -> str | None:
+    size = len(wanted)
     for name, value in raw:
-        if len(name) == len(wanted) and name.lower() == wanted:
+        if len(name) == size and name.lower() == wanted:
             return value.decode("latin-1").strip()
     return None
 

@@ -177,9 +177,10 @@ class _Client(Following):
             except TimeoutError:
                 raise _Later from None
             return live.take()
-        joined = live.call is not self._asked
+        if live.call is self._asked:
+            return await live.wait_answer()
         try:
-            async with asyncio.timeout(options.timeout_s if joined else None):
+            async with asyncio.timeout(options.timeout_s):
                 return await live.wait_answer()
         except TimeoutError:
             raise _TooLate from None

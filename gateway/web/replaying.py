@@ -57,6 +57,10 @@ class Replays:
     new_id: Callable[[], str]
     now: Callable[[], float]
 
+    def check(self, changes: Changes) -> None:
+        """Refuse what no call can be replayed with. Raises: UnknownUpstream."""
+        routing.choose("/", named=changes.upstream, model=None, upstreams=self.settings().upstreams)
+
     async def start(self, record: CallRecord, changes: Changes = AS_IT_WAS) -> LiveCall:
         """Hand the request of *record* to the relay once more; durable once `wait_accepted` returns.
 
