@@ -7,6 +7,7 @@ Tests never sleep: a `Gate` lets answers and chunks out one by one.
 
 import asyncio
 import json
+import math
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,21 +25,25 @@ class Gate:
     """What passes here waits for its turn: one a `release()`, or everything after `open()`."""
 
     def __init__(self) -> None:
-        self._turns = asyncio.Semaphore(0)
-        self._is_open = False
+        self._turns = 0.0
+        self._waiting: list[asyncio.Future[None]] = []  # in order of arrival
 
-    def release(self, turns: int = 1) -> None:
-        for _ in range(turns):
-            self._turns.release()
+    def release(self, turns: float = 1) -> None:
+        self._turns += turns
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def open(self) -> None:
-        self._is_open = True
-        self._turns.release()
+        self.release(math.inf)
 
     async def wait_turn(self) -> None:
-        await self._turns.acquire()
-        if self._is_open:
-            self._turns.release()
+        while self._turns < 1:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            await waiter
+        self._turns -= 1
 
 
 class Connection:
@@ -178,7 +183,11 @@ def held(gate: Gate, then: Step = 200) -> Play:
 
 def hang() -> Play:
     """Never answer."""
-    return held(Gate())
+
+    async def play(_: Request) -> None:
+        await asyncio.Event().wait()
+
+    return play
 
 
 def raw(data: bytes) -> Play:
