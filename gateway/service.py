@@ -123,6 +123,18 @@ class Service:
             ),
         ]
 
+    def stats(self) -> dict[str, object]:
+        """What `/-/stats` tells: the numbers of now, and what the start took up."""
+        now = self.admission.statistics()
+        return {
+            "object": "stats",
+            "in_flight": now.in_flight,
+            "queued": now.queued,
+            "queued_detached": now.queued_detached,
+            "open_calls": now.open_calls,
+            "recovered": self.relay.recovered,
+        }
+
     async def drain(self, stop_now: asyncio.Event) -> None:
         """Take no new calls; let those that somebody waits for, and those in flight, end in time."""
         self.relay.draining = True
@@ -210,6 +222,8 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             tasks=tasks, now=now, rng=service._rng,
         )  # fmt: skip
         await service.apply(settings)
+        for name in await reader.paused() & settings.upstreams.keys():
+            service.admission.pause(name, True)
         for background in (relay.post_parts(), watch_loop_lag(metrics), _check_file(journal)):
             stack.callback(tasks.create_task(background).cancel)
         await _recover(relay, journal)
@@ -226,10 +240,12 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
                 *acting.routes(relay),
                 *replaying.routes(replays),
                 *bulk.routes(relay, replays),
-                *upstreams.routes(settings=lambda: service.settings, admission=service.admission),
+                *upstreams.routes(
+                    settings=lambda: service.settings, admission=service.admission, journal=journal
+                ),
                 *operations.routes(
                     checks=service.checks, metrics=metrics.render, reload=service.reload,
-                    openapi=openapi.document,
+                    openapi=openapi.document, stats=service.stats,
                 ),
             ],
             settings=lambda: service.settings,
@@ -270,11 +286,10 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
 
 async def _recover(relay: Relay, journal: Journal) -> None:
     """Take up, or end, what the last process left open."""
-    left = await journal.open_calls()
-    for call in left:
+    for call in await journal.open_calls():
         relay.recover(call)
-    if left:
-        log.warning("calls_recovered", open=len(left), taken_up=len(relay.calls))
+    if any(relay.recovered.values()):
+        log.warning("calls_recovered", **relay.recovered)
 
 
 async def _check_file(journal: Journal) -> None:

@@ -20,6 +20,7 @@ from gateway.errors import BadRequest, Gone, JournalDamaged, JournalUnavailable
 from gateway.journal.connection import in_thread, open_read_only
 from gateway.journal.filters import Filters, Selection
 from gateway.journal.migrate import load_migrations, user_version
+from gateway.journal.pauses import select_paused
 from gateway.journal.records import CallRecord, header_fields
 from gateway.journal.redaction import REDACTED
 from gateway.journal.selects import (
@@ -136,6 +137,10 @@ class Reader:
     async def keyed(self, client: str, key: str) -> KeyedCall | None:
         """The newest call that *client* sent under the Idempotency-Key *key*."""
         return await _read(self._singles, select_keyed, client, key)
+
+    async def paused(self) -> frozenset[str]:
+        """Names of the upstreams that were paused and not let go on."""
+        return await _read(self._singles, select_paused)
 
     async def replays(self, call_id: str) -> tuple[str, ...]:
         """Ids of the calls that repeat this one, oldest first."""

@@ -75,6 +75,8 @@ class Relay:
         self.limits = config.Limits()
         self.calls: dict[str, LiveCall] = {}
         self.draining = False
+        #: what the start found open: still queued; in flight and to go again; ended
+        self.recovered = {"queued": 0, "retried": 0, "failed": 0}
 
     # 1 -- acceptance
 
@@ -141,7 +143,11 @@ class Relay:
             live = LiveCall(call, place=self._enter(call, recovered=True), now=self._now())
             live.accepted.set_result(None)
             self._start(live)
+            if call.client_gone and not call.detached:
+                self._expect_retry(live)
+            self.recovered["retried" if cut else "queued"] += 1
             return
+        self.recovered["failed"] += 1
         call.duration_ms = (self._now() - call.created_at) * 1000
         self._close(call, ended)
         self._journal.update(call, ended=[cut] if cut else [])
@@ -407,7 +413,11 @@ class Relay:
             self.cancel(live, "its client left")
             return
         self._journal.update(call)
-        if not call.attempts:
+        self._expect_retry(live)
+
+    def _expect_retry(self, live: LiveCall) -> None:
+        """A call that was not sent yet keeps its place for a while, for a retry to join it."""
+        if not live.call.attempts:
             loop = asyncio.get_running_loop()
             live.abandoned = loop.call_later(ABANDONED_S, self._abandon, live)
 

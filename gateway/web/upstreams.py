@@ -9,6 +9,8 @@ from pydantic_core import to_json
 
 from gateway import config
 from gateway.errors import BadRequest, NotFound
+from gateway.journal.pauses import remember
+from gateway.journal.writer import Journal
 from gateway.relay.admission import Admission
 
 
@@ -21,7 +23,9 @@ class Change(BaseModel):
     paused: bool | None = None
 
 
-def routes(*, settings: Callable[[], config.Config], admission: Admission) -> list[web.RouteDef]:
+def routes(
+    *, settings: Callable[[], config.Config], admission: Admission, journal: Journal
+) -> list[web.RouteDef]:
     """List, one, and PATCH."""
 
     async def every(_: web.Request) -> web.Response:
@@ -49,6 +53,7 @@ def routes(*, settings: Callable[[], config.Config], admission: Admission) -> li
         if wanted.max_in_flight is not None:
             admission.set_max_in_flight(name, wanted.max_in_flight)
         if wanted.paused is not None:
+            await journal.work(remember(name, paused=wanted.paused))
             admission.pause(name, wanted.paused)
         return _json(_shown(settings().upstreams, name, admission))
 

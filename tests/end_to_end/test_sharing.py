@@ -1,0 +1,85 @@
+"""Who gets the next slot, and which requests are the same call: with real sockets."""
+
+from tests.steps import Answer, Gate
+
+BODY = b'{"model": "m", "messages": []}'
+
+
+def named(request) -> str:
+    return next(value for name, value in request.headers if name.lower() == "x-name")
+
+
+async def test_a_flood_delays_anothers_single_call_by_about_one_turn(gateway, upstream):
+    gate = Gate()
+    upstream.answer = Answer(gate=gate)
+    async with gateway(upstreams={"openai": {"max_in_flight": 1}}) as gw:
+        for number in range(40):
+            await gw.send_chat(
+                headers=[("Authorization", "Bearer flood"), ("x-name", f"flood{number}")]
+            )
+        await gw.wait_calls(39, status="queued")
+        single = await gw.send_chat(
+            headers=[("Authorization", "Bearer other"), ("x-name", "single")]
+        )
+        await gw.wait_calls(40, status="queued")
+        gate.open()
+        await single.read()
+        order = [named(request) for request in upstream.requests]
+
+    assert order.index("single") <= 2
+
+
+async def test_a_retry_of_an_sdk_joins_the_call_it_left_behind(gateway, upstream):
+    gate = Gate()
+    upstream.answer = Answer(gate=gate)
+    async with gateway() as gw:
+        first = await gw.send_chat(headers=[("x-stainless-retry-count", "0")])
+        await upstream.wait_hits(1)
+        first.hang_up()
+        (call,) = await gw.wait_calls(1, status="running")
+        while not (await gw.call(call["id"]))["client_gone"]:
+            pass
+        retry = await gw.send_chat(headers=[("x-stainless-retry-count", "1")])
+        gate.open()
+        await retry.read()
+
+    assert retry.status == 200
+    assert retry.call_id == call["id"]
+    assert upstream.hits == 1
+
+
+async def test_without_a_call_left_behind_a_retry_is_a_call_of_its_own(gateway, upstream):
+    async with gateway() as gw:
+        first = await gw.chat(headers=[("x-stainless-retry-count", "0")])
+        second = await gw.chat(headers=[("x-stainless-retry-count", "1")])
+
+    assert first.call_id != second.call_id
+    assert upstream.hits == 2
+
+
+async def test_a_hundred_requests_with_one_idempotency_key_are_one_call(gateway, upstream):
+    gate = Gate()
+    upstream.answer = Answer(gate=gate)
+    async with gateway() as gw:
+        sent = [await gw.send_chat(headers=[("Idempotency-Key", "once")]) for _ in range(100)]
+        await upstream.wait_hits(1)
+        gate.open()
+        for each in sent:
+            await each.read()
+        again = await gw.chat(headers=[("Idempotency-Key", "once")])
+
+    assert {each.call_id for each in sent} == {again.call_id}
+    assert again.header("Idempotent-Replayed") == "true"
+    assert upstream.hits == 1
+
+
+async def test_a_pause_outlives_the_process(gateway, upstream):
+    async with gateway() as gw:
+        await gw.api("PATCH", "/-/upstreams/openai", json={"paused": True})
+    async with gateway() as gw:
+        paused = await gw.api("GET", "/-/upstreams/openai")
+        await gw.api("PATCH", "/-/upstreams/openai", json={"paused": False})
+        answer = await gw.chat()
+
+    assert paused["paused"] is True
+    assert answer.status == 200
