@@ -88,6 +88,11 @@ class Place:
             return WaitReason.BACKOFF
         return WaitReason.SLOT
 
+    @property
+    def waits(self) -> bool:
+        """Whether it stands in the queue."""
+        return self._entry is not None
+
     async def wait(self) -> None:
         """Return once the slot is granted. For one task at a time.
 

@@ -108,6 +108,7 @@ class Relay:
         if not self._journal.available:
             raise JournalUnavailable
         place = self._enter(call)
+        call.wait_reason = None if place.granted else place.reason
         live = LiveCall(call, place=place, now=self._now())
         if client is not None:
             live.clients.append(client)
@@ -195,6 +196,8 @@ class Relay:
             if not live.accepted.done():
                 if place.granted:
                     self._begin_attempt(live)
+                else:
+                    call.wait_reason = place.reason
                 await self._journal.accept(call)
                 live.accepted.set_result(None)
                 live.changed()
@@ -503,7 +506,11 @@ class Relay:
     def open_call(self, call_id: str) -> Call | None:
         """The call of that id while it is not final."""
         live = self.calls.get(call_id)
-        return None if live is None else live.call
+        if live is None:
+            return None
+        if live.place.waits:
+            live.call.wait_reason = live.place.reason  # a pause may have come or gone meanwhile
+        return live.call
 
     async def wait_final(self, call_id: str, within_s: float) -> None:
         """Return when the call is final and recorded, or after *within_s*."""
