@@ -10,6 +10,13 @@ from urllib.parse import urlencode
 from tests import http1
 from tests.http1 import Headers
 
+#: Fields the gateway writes itself, to the upstream and to the client.
+ADDED_TO_REQUESTS = {"host", "content-length"}
+ADDED_TO_ANSWERS = {
+    *{"content-length", "transfer-encoding"},
+    *{"x-gateway-call-id", "x-gateway-attempts", "server-timing"},
+}
+
 PATIENCE_S = 20.0  # an answer that does not come fails its own test by name
 
 

@@ -24,6 +24,11 @@ def value(headers: Headers, name: str) -> str | None:
     return next(iter(values(headers, name)), None)
 
 
+def without(headers: Headers, names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return *headers* less those called one of *names* (lower case)."""
+    return [(name, value) for name, value in headers if name.lower() not in names]
+
+
 def head(start_line: str, headers: Headers) -> bytes:
     """Return the bytes up to and including the empty line."""
     lines = [start_line, *(f"{name}: {text}" for name, text in headers), "", ""]

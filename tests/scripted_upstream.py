@@ -58,6 +58,12 @@ class ScriptedUpstream:
         """How many requests arrived whole."""
         return len(self.requests)
 
+    @property
+    def request(self) -> Request:
+        """The one request that arrived."""
+        (request,) = self.requests
+        return request
+
     async def __aenter__(self) -> Self:
         self.loop = asyncio.get_running_loop()
         self._waiters: list[asyncio.Future[None]] = []

@@ -32,6 +32,25 @@ class LiveCall:
     and from then on no retry replaces it.
     """
 
+    __slots__ = (  # thousands of calls wait at once, each with one of these
+        "_waiting",
+        "abandoned",
+        "accepted",
+        "began",
+        "call",
+        "clients",
+        "deadline",
+        "finishing",
+        "given",
+        "offer",
+        "outcome",
+        "over",
+        "place",
+        "recording",
+        "stopping",
+        "task",
+    )
+
     def __init__(self, call: Call, *, place: Place, now: float) -> None:
         loop = asyncio.get_running_loop()
         self.call = call

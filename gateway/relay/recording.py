@@ -7,7 +7,6 @@ holds the upstream back; bytes leave RAM only when the journal holds them.
 
 import hashlib
 import re
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -44,6 +43,32 @@ class Recording:
     `post` hands parts to the journal and says, when awaited, whether they are durable.
     """
 
+    __slots__ = (  # thousands of calls wait at once, each with one of these
+        "_chunks",
+        "_durable",
+        "_first",
+        "_followers",
+        "_load",
+        "_monotonic",
+        "_post",
+        "_sha256",
+        "_started",
+        "_tail",
+        "_unposted",
+        "_unposted_start",
+        "_unposted_times",
+        "_usage",
+        "attempt",
+        "declared",
+        "ended",
+        "headers",
+        "is_bodyless",
+        "is_event_stream",
+        "last_event_end",
+        "reason",
+        "size",
+    )
+
     def __init__(
         self,
         attempt: Attempt,
@@ -66,7 +91,7 @@ class Recording:
         self._post = post
         self._load = load
         self._sha256 = hashlib.sha256()
-        self._chunks: deque[bytes] = deque()
+        self._chunks: list[bytes] = []
         self._first = 0  # offset of _chunks[0]
         self._unposted: list[bytes] = []
         self._unposted_times: list[tuple[int, int]] = []
@@ -175,10 +200,11 @@ class Recording:
     def durable_to(self, offset: int) -> None:
         """The journal holds everything before *offset*."""
         self._durable = max(self._durable, offset)
-        while self._chunks and self._first + len(self._chunks[0]) <= min(
-            self._durable, self.size - KEEP_BYTES
-        ):
-            self._first += len(self._chunks.popleft())
+        keep_from, gone = min(self._durable, self.size - KEEP_BYTES), 0
+        while gone < len(self._chunks) and self._first + len(self._chunks[gone]) <= keep_from:
+            self._first += len(self._chunks[gone])
+            gone += 1
+        del self._chunks[:gone]
 
     # -- reading
 

@@ -70,6 +70,7 @@ class Relay:
         self._now = now
         self._rng = rng
         self._twins = Twins(reader)
+        self._log = log.bind()  # bound once: a lazy logger binds itself anew at every line
         self._monotonic = asyncio.get_running_loop().time
         self.upstreams: Mapping[str, Upstream] = {}
         self.limits = config.Limits()
@@ -393,7 +394,7 @@ class Relay:
         )
         if usage is not None and call.request.method == "POST":  # polling a result costs no tokens
             self._metrics.tokens(call.upstream, usage.input_tokens, usage.output_tokens)
-        log.info(
+        self._log.info(
             _ENDS[call.status], call_id=call.id, upstream=call.upstream, method=call.request.method,
             path=call.request.path, model=call.model, status=call.answer and call.answer.status,
             attempts=len(call.attempts), queued_ms=round(call.queued_ms, 1),

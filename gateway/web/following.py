@@ -25,7 +25,7 @@ class Following:
         self.position = start
         self.recording: Recording | None = None
         self._response: RawResponse | None = None
-        self._news = asyncio.Event()
+        self._news: asyncio.Event | None = None  # while it writes: most answers come in one piece
 
     async def write(self, response: RawResponse, recording: Recording) -> web.StreamResponse:
         """Follow *recording* to its end. The head goes out at once, an incomplete answer is cut.
@@ -51,15 +51,16 @@ class Following:
         return response
 
     async def _to_the_end(self, response: RawResponse, recording: Recording) -> None:
+        news = self._news = asyncio.Event()
         while True:
-            self._news.clear()
+            news.clear()
             while data := await recording.read(self.position):
                 async with asyncio.timeout(WRITE_S):
                     await response.send(data)
                 self.position += len(data)
             if recording.ended and self.position >= recording.size:
                 return
-            await self._news.wait()
+            await news.wait()
 
     async def break_off(self, response: RawResponse, recording: Recording) -> None:
         """The answer is incomplete."""
@@ -88,4 +89,5 @@ class Following:
 
     def wake(self) -> None:
         """There is something to pull, or the end."""
-        self._news.set()
+        if self._news is not None:
+            self._news.set()
