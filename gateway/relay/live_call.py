@@ -76,8 +76,9 @@ class LiveCall:
 
         Raises: JournalUnavailable - there is no such call
         """
-        while not self.accepted.done():  # awaited itself, one who leaves would cancel it for all
-            await self.change()
+        await asyncio.wait(
+            (self.accepted,)
+        )  # awaited itself, one who leaves would cancel it for all
         self.accepted.result()
 
     def take(self) -> Recording | None:
@@ -100,9 +101,14 @@ class LiveCall:
         await future
 
     async def wait_answer(self) -> Recording | None:
-        """Wait for an answer to read, or the end without one (None: see `outcome`)."""
+        """Wait for an answer to read, or the end without one (None: see `outcome`).
+
+        Raises: JournalUnavailable - there is no such call
+        """
         while self.offer is None and not self.over:
             await self.change()
+        if self.accepted.done():
+            self.accepted.result()
         return self.take()
 
     async def wait_presentable(self) -> None:

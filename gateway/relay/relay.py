@@ -201,7 +201,6 @@ class Relay:
                     call.wait_reason = place.reason
                 await self._journal.accept(call)
                 live.accepted.set_result(None)
-                live.changed()
                 if not place.granted and _is_parked(call):
                     _park(call)
             while True:

@@ -146,7 +146,8 @@ class _Client(Following):
     async def run(self) -> web.StreamResponse:
         """Follow the call to its end, or until the client leaves."""
         try:
-            await self.live.wait_accepted()
+            if self._options.detached:
+                await self.live.wait_accepted()
             recording = await self._wait_answer()
             if recording is None:
                 return await self._fail(self.live.outcome)
