@@ -199,6 +199,7 @@ class _Phases:
             self._ends, self._end = started + within_s, "deadline_exceeded"
         self._phase, self._due = "connect_timeout", min(started + limits.connect_s, self._ends)
         self._passed = False
+        self._task: asyncio.Task[object] | None = None
 
     @property
     def late(self) -> str:
@@ -221,7 +222,8 @@ class _Phases:
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
         self._timer.cancel()
-        ours = self._passed and self._task.uncancel() <= self._cancels
+        task, self._task = self._task, None  # the task's context leads here: no cycle
+        ours = self._passed and task is not None and task.uncancel() <= self._cancels
         if ours and kind is not None and issubclass(kind, asyncio.CancelledError):
             raise TimeoutError  # somebody else's cancel, if there is one, goes first
 
@@ -240,7 +242,8 @@ class _Phases:
             self._arm()
         else:
             self._passed = True
-            self._task.cancel()
+            if self._task is not None:
+                self._task.cancel()
 
 
 def _credential(settings: config.Upstream) -> Headers | None:
