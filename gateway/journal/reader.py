@@ -18,6 +18,12 @@ import aiosqlite
 from gateway.call import Call, Request
 from gateway.errors import BadRequest, Gone, JournalDamaged, JournalUnavailable
 from gateway.journal.connection import in_thread, open_read_only
+from gateway.journal.deliveries import (
+    DeliveryTry,
+    PendingDelivery,
+    select_pending,
+    select_tries,
+)
 from gateway.journal.filters import Filters, Selection
 from gateway.journal.migrate import load_migrations, user_version
 from gateway.journal.pauses import select_paused
@@ -141,6 +147,14 @@ class Reader:
     async def paused(self) -> frozenset[str]:
         """Names of the upstreams that were paused and not let go on."""
         return await _read(self._singles, select_paused)
+
+    async def pending_deliveries(self) -> list[PendingDelivery]:
+        """The webhooks that are still to be told, those due first before the others."""
+        return await _read(self._lists, select_pending)
+
+    async def delivery_tries(self, seq: int) -> list[DeliveryTry]:
+        """How telling the webhook of a call went, try by try."""
+        return await _read(self._singles, select_tries, seq)
 
     async def replays(self, call_id: str) -> tuple[str, ...]:
         """Ids of the calls that repeat this one, oldest first."""

@@ -97,6 +97,18 @@ class AttemptRow:
     complete: int
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """A row of `deliveries`: what became of the call's webhook."""
+
+    seq: int
+    status: str
+    attempts: int
+    step: int
+    next_ms: int | None
+    last_status: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRecord:
     """A call with what belongs to it, all of one instant."""
@@ -105,6 +117,7 @@ class CallRecord:
     replays: tuple[str, ...] = ()  #: ids, oldest first
     request: RequestRow | None = None  #: None in a list that was not expanded
     attempts: tuple[AttemptRow, ...] = ()  #: those that have ended; none in such a list
+    delivery: DeliveryRow | None = None  #: of its webhook, once it is final
 
     @property
     def id(self) -> str:
@@ -138,7 +151,7 @@ class CallRecord:
         return next((attempt for attempt in self.attempts if attempt.number == number), None)
 
 
-def columns(row: type[CallRow | RequestRow | AttemptRow]) -> str:
+def columns(row: type[CallRow | RequestRow | AttemptRow | DeliveryRow]) -> str:
     """What to select for one *row*."""
     return ", ".join(field.name for field in fields(row))
 

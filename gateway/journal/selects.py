@@ -12,7 +12,14 @@ from pydantic_core import from_json, to_json
 
 from gateway.errors import BadRequest
 from gateway.journal.filters import Filters, Value
-from gateway.journal.records import AttemptRow, CallRecord, CallRow, RequestRow, columns
+from gateway.journal.records import (
+    AttemptRow,
+    CallRecord,
+    CallRow,
+    DeliveryRow,
+    RequestRow,
+    columns,
+)
 
 PIECE_BYTES = 1_048_576  # of a body in one reading: what one slow reader can hold of our memory
 
@@ -34,6 +41,9 @@ REQUESTS = f"""
 ATTEMPTS = f"""
     SELECT {columns(AttemptRow)} FROM attempts
     WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq, number
+"""  # noqa: S608
+DELIVERIES = f"""
+    SELECT {columns(DeliveryRow)} FROM deliveries WHERE seq IN (SELECT value FROM json_each(?))
 """  # noqa: S608
 PIECE = """
     SELECT start, data FROM parts
@@ -190,6 +200,10 @@ def _records(
     replays = select_replays(connection, [row.id for row in rows])
     requests: dict[int, RequestRow] = {}
     attempts: dict[int, tuple[AttemptRow, ...]] = {}
+    deliveries: dict[int, DeliveryRow] = {}
+    if hooked := [row.seq for row in rows if row.webhook is not None]:
+        found = connection.execute(DELIVERIES, (to_json(hooked).decode(),))
+        deliveries = {row[0]: DeliveryRow(*row) for row in found}
     if expand:
         seqs = (to_json([row.seq for row in rows]).decode(),)
         requests = {row[0]: RequestRow(*row) for row in connection.execute(REQUESTS, seqs)}
@@ -201,6 +215,7 @@ def _records(
             replays=replays.get(row.id, ()),
             request=requests.get(row.seq),
             attempts=attempts.get(row.seq, ()),
+            delivery=deliveries.get(row.seq),
         )
         for row in rows
     )

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 
 from gateway.journal.records import AttemptRow, CallRecord, CallRow, header_fields
+from gateway.journal.redaction import redact_target
 from gateway.journal.selects import Page
 
 Json: TypeAlias = dict[str, JsonValue]
@@ -67,7 +68,7 @@ def call_json(record: CallRecord, *, live: Live | None = None, expand: bool = Tr
         "replays": list(record.replays),
         "idempotency_key": row.idempotency_key,
         "fairness_key": row.fairness_key,
-        "webhook": _webhook(row),
+        "webhook": _webhook(record),
         "client_waited": bool(row.client_waited),
         "client_gone": bool(row.client_gone),
         "survives_restart": record.survives_restart,
@@ -186,14 +187,15 @@ def _error(code: str | None, message: str | None) -> Json | None:
     return None if code is None else {"code": code, "message": message}
 
 
-def _webhook(row: CallRow) -> Json | None:
-    """Deliveries are not recorded yet: one that was asked for is pending."""
-    if row.webhook is None:
+def _webhook(record: CallRecord) -> Json | None:
+    """What became of it; before the call is final it waits for that."""
+    delivery = record.delivery
+    if record.row.webhook is None:
         return None
     return {
-        "url": row.webhook,
-        "status": "pending",
-        "attempts": 0,
-        "next_at": None,
-        "last_status": None,
+        "url": redact_target(record.row.webhook),
+        "status": delivery.status if delivery else "pending",
+        "attempts": delivery.attempts if delivery else 0,
+        "next_at": rfc3339(delivery.next_ms) if delivery else None,
+        "last_status": delivery.last_status if delivery else None,
     }

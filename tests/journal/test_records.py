@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from gateway.journal.records import AttemptRow, CallRow, RequestRow
+from gateway.journal.records import AttemptRow, CallRow, DeliveryRow, RequestRow
 from tests.recorded_calls import RecordedCalls
 
 # What only relaying needs of a call.
@@ -23,6 +23,7 @@ NOT_SHOWN = {
         ("calls", CallRow, NOT_SHOWN),
         ("requests", RequestRow, set()),
         ("attempts", AttemptRow, set()),
+        ("deliveries", DeliveryRow, set()),
     ],
 )
 def test_a_row_has_every_column_of_its_table(
