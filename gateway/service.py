@@ -22,6 +22,7 @@ from gateway import config
 from gateway.errors import ConfigError
 from gateway.ids import IdSource
 from gateway.journal.reader import open_reader
+from gateway.journal.retention import Retention
 from gateway.journal.writer import Journal, open_journal
 from gateway.mock.app import serve_mock
 from gateway.mock.settings import LiveSettings as LiveMockSettings
@@ -224,7 +225,10 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
         await service.apply(settings)
         for name in await reader.paused() & settings.upstreams.keys():
             service.admission.pause(name, True)
-        for background in (relay.post_parts(), watch_loop_lag(metrics), _check_file(journal)):
+        retention = Retention(journal, lambda: service.settings.journal, now)
+        for background in (
+            relay.post_parts(), watch_loop_lag(metrics), _check_file(journal), retention.run(),
+        ):  # fmt: skip
             stack.callback(tasks.create_task(background).cancel)
         await _recover(relay, journal)
 
@@ -245,7 +249,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
                 ),
                 *operations.routes(
                     checks=service.checks, metrics=metrics.render, reload=service.reload,
-                    openapi=openapi.document, stats=service.stats,
+                    openapi=openapi.document, stats=service.stats, prune=retention.prune,
                 ),
             ],
             settings=lambda: service.settings,

@@ -7,6 +7,7 @@ from aiohttp import web
 from pydantic_core import to_json
 
 from gateway.errors import ConfigError
+from gateway.journal.retention import Pruned
 
 
 class Health(NamedTuple):
@@ -24,8 +25,9 @@ def routes(
     reload: Callable[[], Awaitable[None]],
     openapi: Callable[[], bytes],
     stats: Callable[[], dict[str, object]],
+    prune: Callable[[], Awaitable[Pruned]],
 ) -> list[web.RouteDef]:
-    """`/-/healthy`, `/-/ready`, `/-/metrics`, `/-/reload`, `/-/openapi.json`."""
+    """`/-/healthy`, `/-/ready`, `/-/metrics`, `/-/reload`, `/-/prune`, `/-/openapi.json`."""
 
     async def healthy(_: web.Request) -> web.Response:
         return _json({"ok": True, "checks": [{"name": "event_loop", "ok": True}]})
@@ -63,6 +65,9 @@ def routes(
             )
         return _json({"ok": True})
 
+    async def run_prune(_: web.Request) -> web.Response:
+        return _json((await prune()).json())
+
     async def show_openapi(_: web.Request) -> web.Response:
         return web.Response(body=openapi(), content_type="application/json")
 
@@ -75,6 +80,7 @@ def routes(
         web.get("/-/ready", ready),
         web.get("/-/metrics", show_metrics),
         web.post("/-/reload", run_reload),
+        web.post("/-/prune", run_prune),
         web.get("/-/openapi.json", show_openapi),
     ]
 
