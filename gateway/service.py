@@ -32,7 +32,17 @@ from gateway.relay.relay import Relay
 from gateway.relay.upstream import Upstream, open_session
 from gateway.telemetry.logs import loop_exception_handler
 from gateway.telemetry.metrics import Metrics, watch_loop_lag
-from gateway.web import acting, bulk, calls, openapi, operations, recorded, replaying, upstreams
+from gateway.web import (
+    acting,
+    bulk,
+    calls,
+    exporting,
+    openapi,
+    operations,
+    recorded,
+    replaying,
+    upstreams,
+)
 from gateway.web.app import Runner, make_app
 from gateway.web.dependencies import CALLS, READER
 from gateway.web.relayed import Relayed
@@ -227,7 +237,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             service.admission.pause(name, True)
         retention = Retention(journal, lambda: service.settings.journal, now)
         for background in (
-            relay.post_parts(), watch_loop_lag(metrics), _check_file(journal), retention.run(),
+            relay.run(), watch_loop_lag(metrics), _check_file(journal), retention.run(),
         ):  # fmt: skip
             stack.callback(tasks.create_task(background).cancel)
         await _recover(relay, journal)
@@ -244,6 +254,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
                 *acting.routes(relay),
                 *replaying.routes(replays),
                 *bulk.routes(relay, replays),
+                *exporting.routes(),
                 *upstreams.routes(
                     settings=lambda: service.settings, admission=service.admission, journal=journal
                 ),
