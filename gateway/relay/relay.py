@@ -9,7 +9,7 @@ not a moment longer; a call reaches exactly one final status, whatever races.
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import structlog
@@ -22,7 +22,6 @@ from gateway.call import (
     Failure,
     OnDisconnect,
     Outcome,
-    Part,
     Status,
     WaitReason,
 )
@@ -31,7 +30,9 @@ from gateway.journal.reader import Reader
 from gateway.journal.writer import Journal
 from gateway.relay.admission import Admission, Place
 from gateway.relay.live_call import Client, Ended, LiveCall
-from gateway.relay.recording import Recording
+from gateway.relay.recorder import Recorder
+from gateway.relay.report import Report
+from gateway.relay.restart import cut_by_crash, end_at_start, end_at_stop, survives_restart
 from gateway.relay.retry import Again, may_repeat, next_step, retry_after_s
 from gateway.relay.twins import Twins
 from gateway.relay.upstream import Upstream
@@ -39,13 +40,7 @@ from gateway.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
-_ENDS = {status: f"call_{status}" for status in Status}
-ABANDONED_S = (
-    60.0  # a plain call that was not yet sent keeps its place this long for a retry to join
-)
-POST_EVERY_S = (
-    1.0  # stream parts go to the journal together; every 100 ms cost 2-4 ms of delay a chunk
-)
+ABANDONED_S = 60.0  # a call not yet sent keeps its place so long, for a retry to join it
 
 
 class Relay:
@@ -65,13 +60,14 @@ class Relay:
         self._journal = journal
         self._reader = reader
         self._admission = admission
-        self._metrics = metrics
         self._tasks = tasks
         self._now = now
         self._rng = rng
         self._twins = Twins(reader)
-        self._log = log.bind()  # bound once: a lazy logger binds itself anew at every line
         self._monotonic = asyncio.get_running_loop().time
+        self._recorder = Recorder(journal, reader, self._monotonic)
+        self._report = Report(metrics)
+        self._epoch = self._monotonic() - now()  #: wall time 0 on the loop's clock
         self.upstreams: Mapping[str, Upstream] = {}
         self.limits = config.Limits()
         self.calls: dict[str, LiveCall] = {}
@@ -119,45 +115,33 @@ class Relay:
     def recover(self, call: Call) -> None:
         """Take up *call* as the last process left it, or end it where nobody can come back for it."""
         cut = call.open_attempt
-        upstream = self.upstreams.get(call.upstream)
         if cut is not None:
-            cut.outcome, cut.ambiguous, cut.finished_at = Outcome.INTERRUPTED, True, self._now()
-            cut.failure = Failure(
-                code="interrupted", message="the gateway died during this attempt"
-            )
-        if upstream is None:
-            ended = _failed(
-                "unknown_upstream", f"no upstream {call.upstream} is configured any more"
-            )
-        elif not survives_restart(call):
-            ended = _failed(
-                "interrupted", "the gateway stopped; nobody could come back for this call"
-            )
-        elif cut is not None and (
-            upstream.settings.on_interrupted == "fail" or call.attempts_used >= call.max_attempts
-        ):
-            ended = _failed(
-                "interrupted", "the gateway died while the upstream worked on this call"
-            )
-        else:
-            call.status, call.wait_reason = Status.QUEUED, WaitReason.SLOT
+            cut_by_crash(cut, self._now())
+        upstream = self.upstreams.get(call.upstream)
+        ended = end_at_start(call, upstream and upstream.settings, was_cut=cut is not None)
+        if ended is not None:
+            call.duration_ms = (self._now() - call.created_at) * 1000
+            self._close(call, ended)
             self._journal.update(call, ended=[cut] if cut else [])
-            live = LiveCall(call, place=self._enter(call, recovered=True), now=self._now())
-            live.accepted.set_result(None)
-            self._start(live)
-            if call.client_gone and not call.detached:
-                self._expect_retry(live)
-            self.recovered["retried" if cut else "queued"] += 1
+            self.recovered["failed"] += 1
             return
-        self.recovered["failed"] += 1
-        call.duration_ms = (self._now() - call.created_at) * 1000
-        self._close(call, ended)
+        call.status, call.wait_reason = Status.QUEUED, WaitReason.SLOT
         self._journal.update(call, ended=[cut] if cut else [])
+        live = LiveCall(call, place=self._enter(call, recovered=True), now=self._now())
+        live.accepted.set_result(None)
+        self._start(live)
+        if call.client_gone and not call.detached:
+            self._expect_retry(live)
+        self.recovered["retried" if cut else "queued"] += 1
 
     def _enter(self, call: Call, *, retry: bool = False, recovered: bool = False) -> Place:
+        since = self._monotonic()
+        if retry or recovered:
+            # By one constant: reading both clocks anew would put calls of one millisecond in the
+            # order in which the process happened to be interrupted.
+            since = min(since, self._epoch + call.created_at)
         return self._admission.enter(
-            call.upstream, flow=call.flow, priority=call.options.priority,
-            since=self._monotonic() - max(0.0, self._now() - call.created_at),
+            call.upstream, flow=call.flow, priority=call.options.priority, since=since,
             body_bytes=0 if _is_parked(call) else call.request.body_bytes, detached=call.detached,
             retry=retry, recovered=recovered,
         )  # fmt: skip
@@ -188,7 +172,8 @@ class Relay:
             ended = live.stopping
         except Exception:  # noqa: BLE001, RUF100 - a bug met by one call must not end all the others
             log.exception("call_crashed", call_id=live.call.id)
-            ended = _failed("internal", "the gateway failed while it carried this call")
+            message = "the gateway failed while it carried this call"
+            ended = Ended(Status.FAILED, Failure(code="internal", message=message))
         await self._finish(live, ended)
 
     async def _run(self, live: LiveCall) -> Ended:
@@ -255,7 +240,7 @@ class Relay:
         """One try: the answer is recorded, and offered as soon as it can no longer be replaced."""
         call, attempt = live.call, live.call.attempts[-1]
         upstream = self.upstreams[call.upstream]
-        recording = live.recording = self._record(call, attempt)
+        recording = live.recording = self._recorder.record(call, attempt)
         request = call.request
         if request.body is None:
             request = await self._reader.request(call)
@@ -279,13 +264,7 @@ class Relay:
             )  # fmt: skip
         finally:
             attempt.finished_at = self._now()
-            first_byte_s = attempt.first_byte_at and attempt.first_byte_at - attempt.started_at
-            self._metrics.attempt_finished(
-                call.upstream,
-                str(attempt.outcome or Outcome.CANCELLED),
-                first_byte_s,
-                is_retry=attempt.number > 1,
-            )
+            self._report.attempt_ended(attempt)
 
     def _next_step(self, live: LiveCall) -> object:
         call, attempt = live.call, live.call.attempts[-1]
@@ -309,10 +288,7 @@ class Relay:
         call.status, call.wait_reason = Status.QUEUED, WaitReason.BACKOFF
         call.answer = live.offer = None
         self._journal.update(call, ended=[attempt], parts=recording.take_parts())
-        log.info(
-            "attempt_failed", call_id=call.id, attempt=attempt.number, status=attempt.status,
-            error=attempt.failure and attempt.failure.code, backoff_s=round(step.after_s, 3),
-        )  # fmt: skip
+        self._report.attempt_failed(call, attempt)
         await asyncio.sleep(step.after_s)
 
     # 3 -- its end
@@ -356,7 +332,7 @@ class Relay:
             live.offer = recording if call.answer is not None else None
         self._forget(live)
         if call.status.is_final:
-            self._tell(call)
+            self._report.call_ended(call)
 
     def _mark_cut(self, attempt: Attempt, ended: Ended) -> None:
         if ended.failure is not None and ended.failure.code == "interrupted":
@@ -387,23 +363,6 @@ class Relay:
         self._twins.closed(live)
         self._admission.closed(live.call.upstream)
         live.changed()
-
-    def _tell(self, call: Call) -> None:
-        """The one canonical log line of a call, and its numbers."""
-        duration_ms = call.duration_ms or 0.0
-        usage = call.usage
-        self._metrics.call_finished(
-            call.upstream, str(call.status), duration_ms / 1000, call.queued_ms / 1000
-        )
-        if usage is not None and call.request.method == "POST":  # polling a result costs no tokens
-            self._metrics.tokens(call.upstream, usage.input_tokens, usage.output_tokens)
-        self._log.info(
-            _ENDS[call.status], call_id=call.id, upstream=call.upstream, method=call.request.method,
-            path=call.request.path, model=call.model, status=call.answer and call.answer.status,
-            attempts=len(call.attempts), queued_ms=round(call.queued_ms, 1),
-            duration_ms=round(duration_ms, 1), bytes=call.answer.body_bytes if call.answer else 0,
-            error=call.failure and call.failure.code, client_gone=call.client_gone,
-        )  # fmt: skip
 
     # 4 -- clients that leave, cancels, stops
 
@@ -463,13 +422,7 @@ class Relay:
 
     def give_back(self, live: LiveCall) -> None:
         """Leave *live* to the next start, or end it as interrupted where no start would take it up."""
-        failure = Failure(
-            code="interrupted", message="the gateway stopped before the call was done"
-        )
-        upstream = self.upstreams[live.call.upstream].settings
-        in_flight = live.call.open_attempt is not None
-        back = survives_restart(live.call) and not (in_flight and upstream.on_interrupted == "fail")
-        live.stop(Ended(Status.QUEUED if back else Status.FAILED, failure))
+        live.stop(end_at_stop(live.call, self.upstreams[live.call.upstream].settings))
 
     def kept_while_draining(self) -> list[asyncio.Task[None]]:
         """Give back at once what nobody waits for; the tasks of the calls that go on."""
@@ -490,20 +443,9 @@ class Relay:
         for live in list(self.calls.values()):
             await live.wait_over()
 
-    async def post_parts(self) -> None:
-        """Hand the streams' bytes to the journal about once a second, all of them in one batch."""
-        while True:
-            await asyncio.sleep(POST_EVERY_S)
-            for live in list(self.calls.values()):
-                recording = live.recording
-                if (
-                    recording is not None
-                    and not recording.ended
-                    and (parts := recording.take_parts())
-                ):
-                    end = parts[-1].start + len(parts[-1].data)
-                    posted = self._journal.append(live.call, parts)
-                    posted.add_done_callback(_Durable(recording, end))
+    async def run(self) -> None:
+        """Keep handing the recordings' bytes to the journal."""
+        await self._recorder.run_posting(self.calls.values)
 
     # 5 -- small questions
 
@@ -541,39 +483,6 @@ class Relay:
     def _deadline_in(self, live: LiveCall) -> float | None:
         return None if live.deadline is None else max(0.0, live.deadline - self._monotonic())
 
-    def _record(self, call: Call, attempt: Attempt) -> Recording:
-        async def post(parts: Sequence[Part]) -> bool:
-            await self._journal.room()
-            return await self._journal.append(call, parts)
-
-        async def load(start: int, at_most: int) -> bytes:
-            async for piece in self._reader.body(call.seq, attempt.number, start):
-                return piece[:at_most]
-            return b""
-
-        return Recording(attempt, monotonic=self._monotonic, post=post, load=load)
-
-
-class _Durable:
-    """Once the journal has a recording's parts, RAM may let go of them."""
-
-    def __init__(self, recording: Recording, end: int) -> None:
-        self._recording, self._end = recording, end
-
-    def __call__(self, posted: asyncio.Future[bool]) -> None:
-        if not posted.cancelled() and posted.exception() is None and posted.result():
-            self._recording.durable_to(self._end)
-
-
-def survives_restart(call: Call) -> bool:
-    """Whether a start would take *call* up: somebody can come back for it, and nothing is missing."""
-    wanted = (
-        call.detached
-        or call.options.idempotency_key is not None
-        or (call.client_gone and call.on_disconnect is OnDisconnect.FINISH)
-    )
-    return wanted and not call.needs_secret
-
 
 def _is_parked(call: Call) -> bool:
     """Whether *call*, once it is in the journal, waits without its body in RAM."""
@@ -584,10 +493,6 @@ def _park(call: Call) -> None:
     """Let the journal alone hold the body, and the headers too unless only RAM has them whole."""
     headers = call.request.headers if call.needs_secret else ()
     call.request = replace(call.request, body=None, headers=headers)
-
-
-def _failed(code: str, message: str) -> Ended:
-    return Ended(Status.FAILED, Failure(code=code, message=message))
 
 
 def _deadline_passed() -> Failure:

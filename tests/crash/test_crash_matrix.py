@@ -1,0 +1,102 @@
+"""kill -9 at any instant, start again: nothing accepted is lost, nothing is done that was not told.
+
+The scenario has calls that wait and calls that do not, streams, retries, cancels, hang-ups and
+Idempotency-Keys (`scenario.py`); the checker compares the client's log, the upstream's and the
+journal (`checker.py`). Some runs are part of every test run; the matrix is marked `slow`.
+"""
+
+import os
+import random
+import shutil
+import sys
+
+import pytest
+
+from tests.crash.dying import GATEWAY, Journey, configure, running
+
+COUNT = 200  # requests of the whole scenario
+HITS = 1.1  # of the upstream, a request
+
+needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+
+
+async def live_and_die(tmp_path, upstream, *, durability, seed, lives, count, command=GATEWAY):
+    """Let so many gateways die on one journal, at random instants; what the checker found.
+
+    Some die before they have done what the one before them left.
+    """
+    rng = random.Random(seed)
+    journey = Journey(configure(tmp_path / "config.toml", upstream, durability), upstream, rng)
+    settled = True
+    while lives or not settled:
+        async with running(journey.config, command) as gateway:
+            assert gateway is not None, (tmp_path / "stderr.txt").read_text()
+            if not settled and (not lives or rng.random() < 0.7):
+                await journey.settle(gateway)
+                settled = True
+            if lives:
+                doom = journey.after(rng.randint(0, int(HITS * count)), rng.uniform(0, 0.02))
+                await journey.play(gateway, count, doom)
+                lives, settled = lives - 1, False
+    assert journey.sent
+    return journey.found
+
+
+@pytest.mark.parametrize("durability", ["process", "power-loss"])
+async def test_a_killed_gateway_has_lost_nothing(tmp_path, upstream, durability):
+    found = await live_and_die(tmp_path, upstream, durability=durability, seed=1, lives=4, count=60)
+
+    assert found == []
+
+
+@pytest.mark.parametrize(("how", "loses"), [("slow", False), ("early", True)])
+async def test_the_checker_finds_what_a_journal_that_answers_early_loses(
+    tmp_path, upstream, how, loses
+):
+    """The same commits, equally slow; only where they are not waited for is anything lost."""
+    command = (sys.executable, "-m", "tests.crash.early_answers", how)
+    found = await live_and_die(
+        tmp_path, upstream, durability="process", seed=2, lives=2, count=60, command=command
+    )
+
+    assert loses == any(finding.startswith("lost: ") for finding in found)
+    assert loses or found == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("durability", ["process", "power-loss"])
+@pytest.mark.parametrize("seed", range(50))
+async def test_matrix_of_random_instants(tmp_path, upstream, durability, seed):
+    """300 deaths."""
+    found = await live_and_die(
+        tmp_path, upstream, durability=durability, seed=seed, lives=3, count=COUNT
+    )
+
+    assert found == []
+
+
+@needs_strace
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("syscall", "nth"),
+    [
+        *(("fdatasync", nth) for nth in range(1, 121, 3)),  # between a commit and its answer
+        *(("pwrite64", nth) for nth in range(1, 1201, 30)),  # in the middle of a commit
+        *(("/^send", nth) for nth in range(1, 1201, 30)),  # before a byte to client or upstream
+    ],
+)
+async def test_matrix_of_commits_and_sends(tmp_path, upstream, syscall, nth):
+    """The process dies as its *nth* such system call begins, at the start of the gateway or later."""
+    inject = f"inject={syscall}:signal=KILL:when={nth}"
+    strace = ("strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={syscall}", "-e", inject)
+    rng = random.Random(nth)
+    config = configure(tmp_path / "config.toml", upstream, "power-loss")
+    journey = Journey(config, upstream, rng)
+    async with running(config, (*strace, *GATEWAY)) as gateway:
+        if gateway is not None:
+            await journey.play(gateway, COUNT, gateway.dead())
+    async with running(config) as gateway:
+        assert gateway is not None, (tmp_path / "stderr.txt").read_text()
+        await journey.settle(gateway)
+
+    assert journey.found == []
