@@ -63,8 +63,8 @@ class Upstream:
         self, settings: config.Upstream, base_url: str, session: aiohttp.ClientSession
     ) -> None:
         self.settings = settings
-        self._origin = URL(base_url).origin()
-        self._base_url = base_url
+        self._base = URL(base_url, encoded=True)
+        self._base_path = self._base.raw_path.rstrip("/")
         self._session = session
         self._credential = _credential(settings)
 
@@ -166,11 +166,11 @@ class Upstream:
         return kept + self._credential
 
     def _url(self, target: str) -> URL:
-        """base_url + target, byte for byte; nothing in a request can move it to another host."""
-        url = URL(self._base_url + target, encoded=True)
-        if url.origin() != self._origin:
-            raise ValueError("the target leaves the upstream")
-        return url
+        """base_url + target, byte for byte: all of it is path to yarl, so no target can hold a host.
+
+        As path and query, an empty query would lose its `?`.
+        """
+        return self._base.with_path(self._base_path + target, encoded=True)
 
     def _late(self, code: str) -> str:
         limits = self.settings.timeouts

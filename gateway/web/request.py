@@ -35,9 +35,11 @@ _FIELDS = TypeAdapter(_Fields)
 def split_target(request: BaseRequest) -> tuple[str, str]:
     """Raw path and query, as on the request line; an absolute-form target is reduced to them.
 
-    Raises: BadRequest - an asterisk, another authority than Host's
+    Raises: BadRequest - an asterisk, another authority than Host's, a fragment
     """
     target = request.raw_path
+    if "#" in target:  # no part of a target (RFC 9112 §3.2): "/v1/..#x" would climb where it is cut
+        raise BadRequest("the request target holds a fragment")
     if not target.startswith("/"):
         scheme, _, rest = target.partition("://")
         authority, slash, path = rest.partition("/")
