@@ -30,6 +30,8 @@ from gateway.mock.settings import MockSettings
 from gateway.relay.admission import Admission
 from gateway.relay.relay import Relay
 from gateway.relay.upstream import Upstream, open_session
+from gateway.relay.webhook_post import open_poster
+from gateway.relay.webhooks import Webhooks
 from gateway.telemetry.logs import loop_exception_handler
 from gateway.telemetry.metrics import Metrics, watch_loop_lag
 from gateway.web import (
@@ -42,6 +44,7 @@ from gateway.web import (
     recorded,
     replaying,
     upstreams,
+    webhook,
 )
 from gateway.web.app import Runner, make_app
 from gateway.web.dependencies import CALLS, READER
@@ -228,9 +231,14 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
         stack.callback(journal.close)
         reader = await stack.enter_async_context(open_reader(journal_settings.path))
         await stack.enter_async_context(service._resources)
+        poster = await stack.enter_async_context(open_poster(own_port=lambda: service.port))
+        webhooks = Webhooks(
+            journal=journal, reader=reader, poster=poster,
+            settings=lambda: service.settings.webhooks, now=now, rng=service._rng,
+        )  # fmt: skip
         relay = service.relay = Relay(
             journal=journal, reader=reader, admission=service.admission, metrics=metrics,
-            tasks=tasks, now=now, rng=service._rng,
+            tasks=tasks, now=now, rng=service._rng, tell_webhook=webhooks.tell,
         )  # fmt: skip
         await service.apply(settings)
         for name in await reader.paused() & settings.upstreams.keys():
@@ -241,6 +249,9 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
         ):  # fmt: skip
             stack.callback(tasks.create_task(background).cancel)
         await _recover(relay, journal)
+        telling = tasks.create_task(webhooks.run(), name="webhooks")
+        stack.push_async_callback(_wait_task, telling)
+        stack.callback(telling.cancel)
 
         new_id = IdSource(now).new_call_id
         replays = replaying.Replays(
@@ -255,6 +266,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
                 *replaying.routes(replays),
                 *bulk.routes(relay, replays),
                 *exporting.routes(),
+                *webhook.routes(webhooks),
                 *upstreams.routes(
                     settings=lambda: service.settings, admission=service.admission, journal=journal
                 ),

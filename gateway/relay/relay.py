@@ -56,6 +56,7 @@ class Relay:
         tasks: asyncio.TaskGroup,
         now: Callable[[], float],
         rng: random.Random,
+        tell_webhook: Callable[[Call], None],
     ) -> None:
         self._journal = journal
         self._reader = reader
@@ -63,6 +64,7 @@ class Relay:
         self._tasks = tasks
         self._now = now
         self._rng = rng
+        self._tell_webhook = tell_webhook
         self._twins = Twins(reader)
         self._monotonic = asyncio.get_running_loop().time
         self._recorder = Recorder(journal, reader, self._monotonic)
@@ -123,6 +125,7 @@ class Relay:
             call.duration_ms = (self._now() - call.created_at) * 1000
             self._close(call, ended)
             self._journal.update(call, ended=[cut] if cut else [])
+            self._tell_webhook(call)
             self.recovered["failed"] += 1
             return
         call.status, call.wait_reason = Status.QUEUED, WaitReason.SLOT
@@ -333,6 +336,7 @@ class Relay:
         self._forget(live)
         if call.status.is_final:
             self._report.call_ended(call)
+            self._tell_webhook(call)
 
     def _mark_cut(self, attempt: Attempt, ended: Ended) -> None:
         if ended.failure is not None and ended.failure.code == "interrupted":

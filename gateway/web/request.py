@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 from gateway import config
 from gateway.call import Call, Headers, OnDisconnect, Request, header
 from gateway.errors import BadRequest, BodyTooLarge
+from gateway.relay.webhooks import receiver_of
 from gateway.web import headers, routing
 
 OFF_LOOP_BYTES = 262_144  # hashing and parsing more than this would be felt by every other call
@@ -101,6 +102,8 @@ async def read_call(
     if b"upgrade" in (header(raw, b"connection") or "").lower().encode("latin-1"):
         raise BadRequest("upgrades (WebSocket) are not relayed")
     options = headers.options(raw)
+    if options.webhook is not None:
+        receiver_of(options.webhook, settings.webhooks)
     named = headers.named_upstream(raw)
     if named is not None:
         routing.choose(path, named=named, model=None, upstreams=settings.upstreams)
