@@ -4,10 +4,10 @@ Invariant: a recording lets go of bytes in RAM only once the journal said that i
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 
-from gateway.call import Attempt, Call, Part
+from gateway.call import Attempt, Call
 from gateway.journal.reader import Reader
 from gateway.journal.writer import Journal
 from gateway.relay.live_call import LiveCall
@@ -29,7 +29,7 @@ class Recorder:
         return Recording(
             attempt,
             monotonic=self._monotonic,
-            post=partial(self._post, call),
+            spill=partial(self._spill, call),
             load=partial(self._load, call.seq, attempt.number),
         )
 
@@ -39,15 +39,23 @@ class Recorder:
             await asyncio.sleep(POST_EVERY_S)
             for live in list(open_calls()):
                 recording = live.recording
-                if recording is None or recording.ended or not (parts := recording.take_parts()):
-                    continue
-                end = parts[-1].start + len(parts[-1].data)
-                posted = self._journal.append(live.call, parts)
-                posted.add_done_callback(partial(_durable, recording, end))
+                if recording is not None and not recording.ended:
+                    self._hand_over(live.call, recording)
 
-    async def _post(self, call: Call, parts: Sequence[Part]) -> bool:
-        await self._journal.room()
-        return await self._journal.append(call, parts)
+    async def _spill(self, call: Call, recording: Recording) -> None:
+        """A large body: let go of what the journal has before more of it is read."""
+        await self._journal.room()  # first: a cancel here must not lose what was already taken
+        if posted := self._hand_over(call, recording):
+            await posted
+
+    def _hand_over(self, call: Call, recording: Recording) -> asyncio.Future[bool] | None:
+        parts = recording.take_parts()
+        if not parts:
+            return None
+        end = parts[-1].start + len(parts[-1].data)
+        posted = self._journal.append(call, parts)
+        posted.add_done_callback(partial(_durable, recording, end))
+        return posted
 
     async def _load(self, seq: int, number: int, start: int, at_most: int) -> bytes:
         async for piece in self._reader.body(seq, number, start):

@@ -7,7 +7,7 @@ holds the upstream back; bytes leave RAM only when the journal holds them.
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Protocol
 
 from gateway.call import PART_BYTES, Attempt, Headers, Part, Usage, header
@@ -17,9 +17,10 @@ KEEP_BYTES = 262_144  # of the newest bytes stay in RAM, for readers that follow
 WHOLE_BYTES = 262_144  # a plain answer that declares no more is given when it is whole
 
 _LAST_EVENT = re.compile(
-    rb"(?:^|[\r\n])(?:data: ?\[DONE\]|event: ?message_stop"
+    rb"[\r\n](?:data: ?\[DONE\]|event: ?message_stop"
     rb"|event: ?response\.(?:completed|failed|incomplete))[ \t]*[\r\n]"
 )
+_LAST_EVENT_BYTES = 64  # more than any match before its line end
 _BLANK_LINE = re.compile(rb"\n\r?\n|\r\r")
 
 
@@ -40,7 +41,7 @@ class Follower(Protocol):
 class Recording:
     """The answer of one attempt, from its head to its end.
 
-    `post` hands parts to the journal and says, when awaited, whether they are durable.
+    `spill` hands what no part holds yet to the journal; `load` reads from there what left RAM.
     """
 
     __slots__ = (  # thousands of calls wait at once, each with one of these
@@ -48,15 +49,15 @@ class Recording:
         "_durable",
         "_first",
         "_followers",
+        "_in_last_event",
         "_load",
         "_monotonic",
-        "_post",
         "_sha256",
+        "_spill",
         "_started",
         "_tail",
         "_unposted",
         "_unposted_start",
-        "_unposted_times",
         "_usage",
         "attempt",
         "declared",
@@ -74,7 +75,7 @@ class Recording:
         attempt: Attempt,
         *,
         monotonic: Callable[[], float],
-        post: Callable[[Sequence[Part]], Awaitable[bool]],
+        spill: Callable[["Recording"], Awaitable[None]],
         load: Callable[[int, int], Awaitable[bytes]],
     ) -> None:
         self.attempt = attempt
@@ -88,16 +89,16 @@ class Recording:
         self.last_event_end: int | None = None  #: where the stream's own last event ends
         self._monotonic = monotonic
         self._started = monotonic()
-        self._post = post
+        self._spill = spill
         self._load = load
         self._sha256 = hashlib.sha256()
         self._chunks: list[bytes] = []
         self._first = 0  # offset of _chunks[0]
-        self._unposted: list[bytes] = []
-        self._unposted_times: list[tuple[int, int]] = []
+        self._unposted: list[tuple[int, bytes]] = []  # each with its ms
         self._unposted_start = 0
         self._durable = 0
-        self._tail = b""
+        self._tail = b"\n"  # what may belong to the last event; a stream begins like any line
+        self._in_last_event = False
         self._usage: UsageReader | None = None  # reads along what RAM may not hold to the end
         self._followers: list[Follower] = []
 
@@ -140,22 +141,20 @@ class Recording:
     async def append(self, data: bytes) -> None:
         """Record *data* and write it to every reader that keeps up."""
         self._chunks.append(data)
-        self._unposted.append(data)
+        self._unposted.append((self.elapsed_ms() if self.is_event_stream else 0, data))
         self.size += len(data)
         self.attempt.body_bytes = self.size
         self._sha256.update(data)
         if self._usage is not None:
             self._usage.feed(data)
-        if self.is_event_stream:
-            self._unposted_times.append((self.elapsed_ms(), len(data)))
-            if self.last_event_end is None:
-                self._find_last_event(data)
+        if self.is_event_stream and self.last_event_end is None:
+            self._find_last_event(data)
         for follower in self._followers:
             keeps_up = follower.position == self.size - len(data)
             if not (keeps_up and await follower.push(data)):
                 follower.wake()
         if self.size - self._unposted_start >= PART_BYTES:
-            await self._post_now()
+            await self._spill(self)
 
     def end(self, *, complete: bool) -> None:
         """Nothing follows; *complete*: the upstream ended the answer properly."""
@@ -172,30 +171,15 @@ class Recording:
     # -- to the journal
 
     def take_parts(self) -> list[Part]:
-        """The bytes that no part holds yet, cut to the journal's size."""
-        if not self._unposted:
-            return []
-        data = self._unposted[0] if len(self._unposted) == 1 else b"".join(self._unposted)
-        start, times = self._unposted_start, tuple(self._unposted_times)
-        self._unposted, self._unposted_times = [], []
-        self._unposted_start = self.size
-        if len(data) <= PART_BYTES:
-            return [Part(attempt=self.attempt.number, start=start, data=data, chunks=times)]
-        return [
-            Part(
-                attempt=self.attempt.number,
-                start=start + offset,
-                data=data[offset : offset + PART_BYTES],
-                chunks=times if offset == 0 else (),
-            )
-            for offset in range(0, len(data), PART_BYTES)
-        ]
-
-    async def _post_now(self) -> None:
-        """A large body spills: hand it over, and let go of what the journal has."""
-        end = self.size
-        if await self._post(self.take_parts()):
-            self.durable_to(end)
+        """The bytes that no part holds yet, cut to the journal's size, a stream's with their times."""
+        start, parts = self._unposted_start, []
+        for pieces in _packed(self._unposted):
+            data = b"".join(piece for _, piece in pieces)
+            times = tuple((ms, len(piece)) for ms, piece in pieces) if self.is_event_stream else ()
+            parts.append(Part(attempt=self.attempt.number, start=start, data=data, chunks=times))
+            start += len(data)
+        self._unposted, self._unposted_start = [], start
+        return parts
 
     def durable_to(self, offset: int) -> None:
         """The journal holds everything before *offset*."""
@@ -254,12 +238,29 @@ class Recording:
 
         JSON never holds a raw line end, so a model cannot forge one from inside an event.
         """
-        window = self._tail + data
-        begin = self.size - len(window)
-        found = _LAST_EVENT.search(window)
-        if found and (blank := _BLANK_LINE.search(window, found.end() - 1)):
-            self.last_event_end = begin + blank.end()
-        if found:
-            self._tail = window[found.start() :]
-        else:
-            self._tail = window[-64:]
+        window, begin = self._tail + data, 0
+        if not self._in_last_event:
+            found = _LAST_EVENT.search(window)
+            if found is None:
+                self._tail = window[-_LAST_EVENT_BYTES:]
+                return
+            self._in_last_event, begin = True, found.end() - 1
+        if blank := _BLANK_LINE.search(window, begin):
+            self.last_event_end = self.size - len(window) + blank.end()
+        self._tail = window[begin:][-2:]
+
+
+def _packed(pieces: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    """*pieces* in groups of at most `PART_BYTES`; only a piece that is larger by itself is cut."""
+    group: list[tuple[int, bytes]] = []
+    room = PART_BYTES
+    for ms, data in pieces:
+        for offset in range(0, len(data), PART_BYTES):
+            piece = data[offset : offset + PART_BYTES]
+            if len(piece) > room:
+                yield group
+                group, room = [], PART_BYTES
+            group.append((ms, piece))
+            room -= len(piece)
+    if group:
+        yield group

@@ -43,7 +43,6 @@ class Try:
     attempt: Attempt
     recording: Recording
     heads: list[int | None] = field(default_factory=list)
-    posted: list[bytes] = field(default_factory=list)
 
 
 def settings(**said: Any) -> Settings:
@@ -59,17 +58,15 @@ def ask(method: str = "POST", *, body: bytes = b"{}", headers: Any = ()) -> Requ
 
 def begin() -> Try:
     attempt = Attempt(number=1, upstream="openai", started_at=NOW)
-    posted: list[bytes] = []
 
-    async def post(parts: Any) -> bool:
-        posted.extend(part.data for part in parts)
-        return True
+    async def spill(recording: Recording) -> None:
+        recording.take_parts()
 
     async def load(start: int, at_most: int) -> bytes:
-        return b"".join(posted)[start : start + at_most]
+        raise NotImplementedError
 
-    recording = Recording(attempt, monotonic=asyncio.get_running_loop().time, post=post, load=load)
-    return Try(attempt, recording, posted=posted)
+    monotonic = asyncio.get_running_loop().time
+    return Try(attempt, Recording(attempt, monotonic=monotonic, spill=spill, load=load))
 
 
 async def attempt(
