@@ -3,10 +3,14 @@
 import click
 
 from gateway import __version__
+from gateway.cli.acting import cancel, export, replay
 from gateway.cli.calls import calls
 from gateway.cli.check import check
+from gateway.cli.db import db
 from gateway.cli.mock import mock
 from gateway.cli.run import run
+from gateway.cli.submit import submit
+from gateway.cli.tail import tail
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,5 +19,7 @@ def main() -> None:
     """One process in front of slow AI APIs: concurrent, durable, observable."""
 
 
-for command in (run, check, mock, calls):
+for command in (cancel, replay, export, tail):
+    calls.add_command(command)
+for command in (run, check, mock, calls, db, submit):
     main.add_command(command)

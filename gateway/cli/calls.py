@@ -2,13 +2,13 @@
 
 import json
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 
 import click
 
 from gateway.cli.client import Where, locating, open_source
 from gateway.cli.exits import run
-from gateway.journal.filters import PARAMETERS
+from gateway.journal.filters import MAX_LIMIT, PAGING, PARAMETERS
 from gateway.journal.shapes import Json
 
 #: The API's names are the options' names, but `--key` is what a command authenticates with.
@@ -22,29 +22,50 @@ def calls() -> None:
     """Look at recorded calls."""
 
 
-def _filtering(command: Callable[..., None]) -> Callable[..., None]:
-    for name, option in reversed(OPTIONS.items()):
+def filtering(command: Callable[..., None]) -> Callable[..., None]:
+    """Give *command* the parameters of a list; see `given`."""
+    return _with_options(command, OPTIONS, PARAMETERS)
+
+
+def choosing(
+    options: Mapping[str, str], *, without: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The same for a command that means all calls chosen, not a page of them."""
+    left_out = {*PAGING, *without}
+    chosen = {name: option for name, option in options.items() if name not in left_out}
+    about = {**PARAMETERS, "limit": f"At most so many: 1 to {MAX_LIMIT}; all by default."}
+    return lambda command: _with_options(command, chosen, about)
+
+
+def given(filters: Mapping[str, tuple[str, ...]]) -> list[tuple[str, str]]:
+    """The API's parameters for what was given as options."""
+    return [(name, value) for name in PARAMETERS for value in filters.get(f"filter_{name}", ())]
+
+
+def _with_options(
+    command: Callable[..., None], options: Mapping[str, str], about: Mapping[str, str]
+) -> Callable[..., None]:
+    for name, option in reversed(list(options.items())):
         command = click.option(
-            option, f"filter_{name}", multiple=True, metavar="VALUE", help=PARAMETERS[name]
+            option, f"filter_{name}", multiple=True, metavar="VALUE", help=about[name]
         )(command)
     return command
 
 
 @calls.command("list")
-@_filtering
+@filtering
 @as_json
 @locating
 def list_calls(*, where: Where, as_json: bool, **filters: tuple[str, ...]) -> None:
     """List calls, the newest first."""
-    parameters = [(name, value) for name in PARAMETERS for value in filters[f"filter_{name}"]]
 
     async def work() -> Json:
         async with open_source(where) as source:
-            return await source.page(parameters)
+            return await source.page(given(filters))
 
     page = run(work())
     if as_json:
-        _print_json(page)
+        print_json(page)
         return
     from gateway.cli.tables import print_page
 
@@ -69,7 +90,7 @@ def show(*, where: Where, call_id: str, as_json: bool) -> None:
 
     call = run(work())
     if as_json:
-        _print_json(call)
+        print_json(call)
         return
     from gateway.cli.tables import print_call
 
@@ -84,7 +105,7 @@ def request(*, where: Where, call_id: str) -> None:
 
     async def work() -> None:
         async with open_source(where) as source:
-            await _write(source.request_body(call_id))
+            await write(source.request_body(call_id))
 
     run(work())
 
@@ -105,16 +126,18 @@ def response(*, where: Where, call_id: str, attempt: int | None, wait_s: float) 
 
     async def work() -> None:
         async with open_source(where) as source:
-            await _write(source.response_body(call_id, attempt, wait_s))
+            await write(source.response_body(call_id, attempt, wait_s))
 
     run(work())
 
 
-async def _write(pieces: AsyncIterator[bytes]) -> None:
+async def write(pieces: AsyncIterator[bytes]) -> None:
+    """Put bytes on stdout as they come."""
     async for piece in pieces:
         sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
 
 
-def _print_json(content: Json) -> None:
+def print_json(content: Json) -> None:
+    """Put *content* on stdout."""
     click.echo(json.dumps(content, indent=2, ensure_ascii=False))

@@ -6,7 +6,7 @@ tells where the gateway listens that holds it; when none does, the file itself i
 
 import functools
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,12 @@ from gateway.journal.lock import lock_path, read_lock
 from gateway.journal.shapes import Json
 
 CONNECT_S = 5.0
+ACTING_S = 3600.0  # acting on many calls, or pruning, may take so long
 SILENCE_S = 60.0  # a gateway that says nothing for so long, beyond what it was asked to wait
+
+
+class Lost(CommandError):
+    """An answer broke off."""
 
 
 class Source(Protocol):
@@ -49,6 +54,10 @@ class Source(Protocol):
         """The bytes of the answer, or of attempt number *attempt*'s, once they are all there."""
         ...
 
+    def export(self, parameters: Sequence[tuple[str, str]]) -> AsyncIterator[bytes]:
+        """JSON lines of the calls that these *parameters* choose, in pieces."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
@@ -60,26 +69,39 @@ class Where:
     key: str | None = field(default=None, repr=False)
 
 
+with_config = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=Path("config.toml"),
+    show_default=True,
+    help="The gateway's configuration; only [journal] is read.",
+)
+with_file = click.option(
+    "--db",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Read this journal file, whether a gateway runs or not.",
+)
+
+
 def locating(command: Callable[..., None]) -> Callable[..., None]:
     """Give *command* the options that say where the calls are, as the argument `where`."""
+    return with_file(reaching(command))
 
-    @click.option(
-        "--config",
-        type=click.Path(path_type=Path),
-        default=Path("config.toml"),
-        show_default=True,
-        help="The gateway's configuration; only [journal] path is read.",
-    )
-    @click.option(
-        "--db",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Read this journal file, whether a gateway runs or not.",
-    )
+
+def reaching(command: Callable[..., None]) -> Callable[..., None]:
+    """The same for a command that only a running gateway can do."""
+
+    @with_config
     @click.option("--url", envvar="GATEWAY_URL", show_envvar=True, help="Ask this gateway.")
     @click.option("--key", envvar="GATEWAY_KEY", show_envvar=True, help="The key to ask it with.")
     @functools.wraps(command)
     def located(
-        *, config: Path, db: Path | None, url: str | None, key: str | None, **arguments: Any
+        *,
+        config: Path,
+        url: str | None,
+        key: str | None,
+        db: Path | None = None,
+        **arguments: Any,
     ) -> None:
         command(where=Where(config=config, db=db, url=url, key=key), **arguments)
 
@@ -99,6 +121,16 @@ async def open_source(where: Where) -> AsyncIterator[Source]:
     else:
         async with gateway:
             yield gateway
+
+
+@asynccontextmanager
+async def open_gateway(where: Where) -> AsyncIterator["Gateway"]:
+    """The running gateway. Raises: CommandError, where none runs; ConfigError."""
+    gateway = find_gateway(where)
+    if isinstance(gateway, Path):
+        raise CommandError(f"no gateway runs on {gateway}", UNREACHABLE)
+    async with gateway:
+        yield gateway
 
 
 def find_gateway(where: Where) -> "Gateway | Path":
@@ -164,9 +196,17 @@ class Gateway:
     async def request_body(self, call_id: str) -> AsyncIterator[bytes]:
         """The bytes that the client sent."""
         path = f"/-/calls/{quote(call_id, safe='')}/request"
-        async with self._get(path) as response:
+        async with self.ask("GET", path) as response:
             if response.status != 200:
-                raise await self._refusal(response)
+                raise await self.refusal(response)
+            async for piece in response.content.iter_any():
+                yield piece
+
+    async def export(self, parameters: Sequence[tuple[str, str]]) -> AsyncIterator[bytes]:
+        """JSON lines of the calls that these *parameters* choose."""
+        async with self.ask("GET", f"/-/calls/export?{urlencode(parameters)}") as response:
+            if response.status != 200:
+                raise await self.refusal(response)
             async for piece in response.content.iter_any():
                 yield piece
 
@@ -176,44 +216,67 @@ class Gateway:
         """The bytes of the answer, or of attempt number *attempt*'s."""
         asked = {"wait": f"{wait_s:g}"} | ({} if attempt is None else {"attempt": str(attempt)})
         path = f"/-/calls/{quote(call_id, safe='')}/response?{urlencode(asked)}"
-        async with self._get(path, wait_s=wait_s) as response:
+        async with self.ask("GET", path, wait_s=wait_s) as response:
             if "x-gateway-pending" in response.headers:
                 status = from_json(await response.read())["status"]
                 raise CommandError(f"{call_id} is {status}: it has no answer yet")
             # Only recorded answers carry it, whatever status and media type they have.
             if "x-gateway-attempts" not in response.headers:
-                raise await self._refusal(response)
+                raise await self.refusal(response)
             async for piece in response.content.iter_any():
                 yield piece
 
+    async def act(self, path: str, kind: str, body: Json | None = None) -> Json:
+        """POST *body* to *path*: the object of that *kind* that comes of it."""
+        async with self.ask("POST", path, body=body, wait_s=ACTING_S) as response:
+            return await self._object(response, kind)
+
     async def _json(self, path: str, kind: str) -> Json:
         """The object of that *kind* at *path*."""
-        async with self._get(path) as response:
-            if response.status == 200 and response.content_type == "application/json":
-                content = from_json(await response.read())
-                if isinstance(content, dict) and content.get("object") == kind:
-                    return content
-            raise await self._refusal(response)
+        async with self.ask("GET", path) as response:
+            return await self._object(response, kind)
+
+    async def _object(self, response: aiohttp.ClientResponse, kind: str) -> Json:
+        if response.status in (200, 202) and response.content_type == "application/json":
+            content = from_json(await response.read())
+            if isinstance(content, dict) and content.get("object") == kind:
+                return content
+        raise await self.refusal(response)
 
     @asynccontextmanager
-    async def _get(self, path: str, wait_s: float = 0) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | None = None,
+        headers: Mapping[str, str] | None = None,
+        wait_s: float = 0,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Make one request; *wait_s*: how long the gateway may be silent over it.
+
+        Raises: CommandError; Lost, when the answer breaks off
+        """
         assert self._session is not None
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S + wait_s
         )
         url = URL(self._url + path, encoded=True)
         try:
-            async with self._session.get(url, timeout=timeout, allow_redirects=False) as response:
+            async with self._session.request(
+                method, url, json=body, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
                 yield response
         except aiohttp.ClientPayloadError as error:
-            raise CommandError("the answer is incomplete: it broke off here") from error
+            raise Lost("the answer is incomplete: it broke off here") from error
         except (aiohttp.ClientError, TimeoutError) as error:
             reason = str(error) or type(error).__name__
             raise CommandError(
                 f"the gateway at {self._url} cannot be reached: {reason}", UNREACHABLE
             ) from error
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> CommandError:
+    async def refusal(self, response: aiohttp.ClientResponse) -> CommandError:
+        """What *response*, which is not what was asked for, says."""
         if response.content_type == "application/problem+json":
             problem = from_json(await response.read())
             return CommandError.of(problem["code"], problem["detail"])

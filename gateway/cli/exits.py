@@ -10,7 +10,7 @@ from gateway.errors import GatewayError
 
 T = TypeVar("T")
 
-FAILED, USAGE, NOT_FOUND, UNREACHABLE, UNAUTHORISED, INTERRUPTED = 1, 2, 3, 4, 5, 130
+FAILED, USAGE, NOT_FOUND, UNREACHABLE, UNAUTHORISED, PARTLY, INTERRUPTED = 1, 2, 3, 4, 5, 6, 130
 CODES = {
     "bad_config": USAGE,
     "bad_request": USAGE,

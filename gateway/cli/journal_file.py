@@ -7,7 +7,8 @@ from pathlib import Path
 from gateway.cli.exits import CommandError
 from gateway.errors import NotFound
 from gateway.journal.bodies import Body, answer_body, choose_attempt, is_pending, request_body
-from gateway.journal.filters import read_filters
+from gateway.journal.exporting import export
+from gateway.journal.filters import read_filters, read_selection
 from gateway.journal.reader import Reader, open_reader
 from gateway.journal.records import CallRecord
 from gateway.journal.shapes import Json, call_json, page_json
@@ -45,6 +46,11 @@ class JournalFile:
         chosen = choose_attempt(record, attempt)
         body = await answer_body(self._reader, chosen)
         async for piece in self._bytes(body):
+            yield piece
+
+    async def export(self, parameters: Sequence[tuple[str, str]]) -> AsyncIterator[bytes]:
+        """JSON lines of the calls that these *parameters* choose."""
+        async for piece in export(self._reader, read_selection(parameters)):
             yield piece
 
     async def _find(self, call_id: str) -> CallRecord:

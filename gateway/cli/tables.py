@@ -43,15 +43,7 @@ def print_page(page: Json) -> None:
 
 def print_call(call: Json) -> None:
     """One call: what is known of it, then a line for each attempt."""
-    fields = Table(box=None, show_header=False, pad_edge=False)
-    fields.add_column(style="dim", no_wrap=True)
-    fields.add_column(overflow="fold")
-    for name, value in call.items():
-        if name not in ("object", "attempts"):
-            for inner_name, inner in _flat(name, value):
-                fields.add_row(_text(inner_name), _text(inner))
-    console = _console()
-    console.print(fields)
+    print_fields({name: call[name] for name in call if name not in ("object", "attempts")})
 
     attempts = _table("attempt", "upstream", "started", "finished", "outcome", "http", "error")
     for attempt in _objects(call["attempts"]):
@@ -65,8 +57,20 @@ def print_call(call: Json) -> None:
             _text(_member(attempt["error"], "code")),
         )
     if attempts.row_count:
+        console = _console()
         console.print()
         console.print(attempts)
+
+
+def print_fields(content: Json) -> None:
+    """Names and values, one a line; what is empty is left out."""
+    fields = Table(box=None, show_header=False, pad_edge=False)
+    fields.add_column(style="dim", no_wrap=True)
+    fields.add_column(overflow="fold")
+    for name, value in content.items():
+        for inner_name, inner in _flat(name, value):
+            fields.add_row(_text(inner_name), _text(inner))
+    _console().print(fields)
 
 
 def _console() -> Console:

@@ -5,7 +5,7 @@ for, `loading` turns a file into a `Config` or into every reason why not, `showi
 without its secrets. A `Config` never changes; a reload makes another.
 """
 
-from gateway.config.loading import load, load_journal_path
+from gateway.config.loading import load, load_journal, load_journal_path
 from gateway.config.models import (
     Auth,
     Config,
@@ -36,6 +36,7 @@ __all__ = [
     "as_toml",
     "config_keys",
     "load",
+    "load_journal",
     "load_journal_path",
     "masked",
     "reload_refusals",

@@ -65,6 +65,14 @@ def load_journal_path(path: Path, environ: Mapping[str, str]) -> Path:
     return _validate(Journal, journal, path, environ, ("journal",), {}).path
 
 
+def load_journal(path: Path, environ: Mapping[str, str]) -> Journal:
+    """Read `[journal]` alone; nothing else in the file need be usable.
+
+    Raises: ConfigError
+    """
+    return _validate(Journal, _parse(path).get("journal", {}), path, environ, ("journal",), {})
+
+
 def _validate(
     kind: type[Table],
     table: Any,

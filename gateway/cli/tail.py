@@ -1,0 +1,95 @@
+"""`gateway calls tail`: an answer as it arrives, from any offset, over lost connections and restarts."""
+
+import asyncio
+import sys
+from urllib.parse import quote, urlencode
+
+import click
+
+from gateway.cli.client import Lost, Where, open_gateway, reaching
+from gateway.cli.exits import UNREACHABLE, CommandError, run
+from gateway.journal.shapes import Json
+
+SILENT_S = 86_400.0  # a call may wait long for its slot, and its upstream may think long
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
+PATIENCE_S = 120.0  # a gateway that was lost for longer does not come back
+
+
+@click.command()
+@click.argument("call_id", metavar="ID")
+@click.option(
+    "--offset", type=click.IntRange(0), default=0, show_default=True, help="Skip so many bytes."
+)
+@reaching
+def tail(*, where: Where, call_id: str, offset: int) -> None:
+    """Write the body of an answer while it arrives, to its end.
+
+    A lost connection is taken up again where it broke off.
+    """
+    run(_Tail(where, call_id, offset).run())
+
+
+class _Tail:
+    """What was written is the answer's bytes from the first offset up to `offset`."""
+
+    def __init__(self, where: Where, call_id: str, offset: int) -> None:
+        self._where = where
+        self._path = f"/-/calls/{quote(call_id, safe='')}"
+        self._id = call_id
+        self.offset = offset
+        self._attempt: str | None = (
+            None  # whose bytes these are; another one's do not continue them
+        )
+
+    async def run(self) -> None:
+        """Follow until the end. Raises: CommandError, where there is none."""
+        loop = asyncio.get_running_loop()
+        lost_at, pause_s = loop.time(), FIRST_PAUSE_S
+        while True:
+            before = self.offset
+            try:
+                await self._follow()
+            except CommandError as error:
+                lost = isinstance(error, Lost) or error.exit_code == UNREACHABLE
+                if self._attempt is None or not lost:
+                    raise
+                if self.offset > before:
+                    lost_at, pause_s = loop.time(), FIRST_PAUSE_S
+                if await self._is_over(error) or loop.time() - lost_at > PATIENCE_S:
+                    raise
+            else:
+                return
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _follow(self) -> None:
+        asked = {"follow": "true", "offset": str(self.offset)}
+        if self._attempt is not None:
+            asked["attempt"] = self._attempt
+        path = f"{self._path}/response?{urlencode(asked)}"
+        async with (
+            open_gateway(self._where) as gateway,
+            gateway.ask("GET", path, wait_s=SILENT_S) as response,
+        ):
+            # Only answers that were recorded carry it, whatever status they have.
+            if "x-gateway-attempts" not in response.headers:
+                raise await gateway.refusal(response)
+            self._attempt = response.headers["x-gateway-attempts"]
+            async for piece in response.content.iter_any():
+                sys.stdout.buffer.write(piece)
+                sys.stdout.buffer.flush()
+                self.offset += len(piece)
+
+    async def _is_over(self, lost: CommandError) -> bool:
+        """Whether no more comes, because the call is final and all that was recorded is written."""
+        try:
+            async with open_gateway(self._where) as gateway:
+                call: Json = await gateway.call(self._id)
+        except CommandError as error:
+            if error.exit_code == UNREACHABLE:
+                return False
+            raise
+        response = call["response"]
+        size = response["bytes"] if isinstance(response, dict) else 0
+        assert isinstance(size, int)
+        return call["finished_at"] is not None and self.offset >= size

@@ -1,0 +1,227 @@
+"""`gateway calls cancel | replay | export | tail` as a shell sees them, against a running gateway."""
+
+import asyncio
+import json
+import os
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.cli import main
+from tests.gateway_process import run, start
+from tests.steps import Answer, Gate, held, stream
+
+ASYNC = [("Prefer", "respond-async")]
+
+
+async def calls(gw, *arguments):
+    """Run `gateway calls` where the config of *gw* leads: exit code, stdout, stderr."""
+    return await run("calls", *arguments, "--config", str(gw.config))
+
+
+async def test_cancel_by_id(gateway, upstream):
+    upstream.answer = held(Gate())
+    async with gateway() as gw:
+        ids = [(await gw.chat(headers=ASYNC)).json()["id"] for _ in range(2)]
+        done = await calls(gw, "cancel", *ids)
+        listed = await gw.calls(status="cancelled")
+
+    assert done == (0, f"{ids[0]} cancelled\n{ids[1]} cancelled\n", "")
+    assert len(listed) == 2
+
+
+async def test_some_that_fail_are_exit_6_and_all_of_them_say_why(gateway, upstream):
+    async with gateway() as gw:
+        answer = await gw.chat()
+        partly = await calls(gw, "replay", answer.call_id, "call_nowhere")
+        none = await calls(gw, "replay", "call_nowhere")
+
+    assert partly[0] == 6
+    assert partly[1].startswith("call_")
+    assert partly[2].startswith("call_nowhere: ")
+    assert (none[0], none[1]) == (3, "")
+
+
+async def test_replay_by_id_prints_the_new_id(gateway, upstream):
+    async with gateway() as gw:
+        answer = await gw.chat()
+        code, out, _ = await calls(
+            gw, "replay", answer.call_id, "--model", "o3", "--body-patch", '{"n": 2}'
+        )
+        call = await gw.final(out.strip())
+        _, shown, _ = await calls(gw, "replay", answer.call_id, "--json")
+
+    assert code == 0
+    assert (call["replay_of"], call["model"]) == (answer.call_id, "o3")
+    assert upstream.requests[1].json() == {"model": "o3", "messages": [], "n": 2}
+    assert json.loads(shown)["replay_of"] == answer.call_id
+
+
+async def test_many_are_counted_first_and_need_a_yes(gateway, upstream):
+    async with gateway() as gw:
+        for _ in range(2):
+            await gw.chat()
+        asked = await calls(gw, "replay", "--status", "succeeded")
+        hits = upstream.hits
+        done = await calls(gw, "replay", "--status", "succeeded", "--of-model", "gpt*", "--yes")
+        nothing = await calls(gw, "cancel", "--status", "queued")
+        _, out, _ = await calls(gw, "cancel", "--status", "queued", "--json")
+
+    assert (asked[0], asked[1], hits) == (2, "", 2)
+    assert "Replay 2 calls?" in asked[2]
+    assert done == (0, "2 of 2 calls replayed\n", "")
+    assert nothing == (0, "0 of 0 calls cancelled\n", "")
+    assert json.loads(out) == {"object": "bulk", "matched": 0, "done": 0, "refused": []}
+
+
+@pytest.mark.parametrize(("reply", "code", "hits"), [(b"y\n", 0, 2), (b"n\n", 1, 1)])
+async def test_a_terminal_is_asked(gateway, upstream, reply, code, hits):
+    controller, terminal = os.openpty()
+    async with gateway() as gw:
+        await gw.chat()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gateway", "calls", "replay", "--status", "succeeded"),
+            *("--config", str(gw.config)),
+            stdin=terminal,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        os.close(terminal)
+        os.write(controller, reply)
+        await process.communicate()
+        await gw.wait_calls(hits, status="succeeded")
+    os.close(controller)
+
+    assert process.returncode == code
+    assert upstream.hits == hits
+
+
+async def test_partly_refused_is_exit_6(gateway, upstream):
+    async with gateway() as gw:
+        await gw.chat()
+        secret = await gw.chat(headers=[("Authorization", "Bearer own")])
+        done = await calls(gw, "replay", "--status", "succeeded", "--yes")
+
+    assert done == (6, "1 of 2 calls replayed\n", f"{secret.call_id}: conflict\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("cancel",),
+        ("cancel", "call_1", "--status", "queued"),
+        ("replay", "call_1", "--body-patch", "{"),
+        ("tail",),
+    ],
+)
+def test_wrong_usage_is_exit_2(arguments):
+    done = CliRunner().invoke(main, ["calls", *arguments])
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr
+
+
+async def test_a_filter_that_the_gateway_refuses_is_exit_2(gateway, upstream):
+    async with gateway() as gw:
+        code, out, err = await calls(gw, "cancel", "--status", "odd")
+
+    assert (code, out) == (2, "")
+    assert "status" in err
+
+
+@pytest.mark.parametrize("arguments", [("cancel", "call_1"), ("tail", "call_1")])
+async def test_without_a_gateway_nothing_can_be_done(gateway, upstream, arguments):
+    async with gateway() as gw:
+        config = gw.config
+    code, out, _ = await run("calls", *arguments, "--config", str(config))
+
+    assert (code, out) == (4, "")
+
+
+async def test_export_is_the_same_with_the_gateway_down(gateway, upstream):
+    async with gateway() as gw:
+        await gw.chat()
+        answer = await gw.request("GET", "/-/calls/export")
+        up = await calls(gw, "export", "--status", "succeeded")
+    down = await calls(gw, "export", "--status", "succeeded")
+
+    assert up == down == (0, answer.body.decode(), "")
+
+
+async def test_tail_prints_what_was_recorded_and_what_comes(gateway, upstream):
+    gate = Gate()
+    upstream.answer = stream([b"data: 1\n\n", b"data: 2\n\n"], gate)
+    async with gateway() as gw:
+        sent = await gw.send_chat(stream=True)
+        gate.release()
+        await sent.read_until(b"1\n\n")
+        process = await start("calls", "tail", sent.call_id, "--config", str(gw.config))
+        first = await process.stdout.readline()
+        gate.open()
+        rest, _ = await process.communicate()
+        skipped = await calls(gw, "tail", sent.call_id, "--offset", "9")
+
+    assert process.returncode == 0
+    assert first + rest == b"data: 1\n\ndata: 2\n\n"
+    assert skipped == (0, "data: 2\n\n", "")
+
+
+async def test_tail_goes_on_where_a_connection_was_lost(gateway, upstream):
+    """A proxy in between ends the first connection after some bytes."""
+    gate = Gate()
+    upstream.answer = stream([b"data: 1\n\n", b"data: 2\n\n"], gate)
+    async with gateway() as gw:
+        sent = await gw.send_chat(stream=True)
+        gate.release()
+        await sent.read_until(b"1\n\n")
+        asked = []
+
+        async def serve(reader, writer):
+            head = await reader.readuntil(b"\r\n\r\n")
+            asked.append(head.split(b" ")[1].decode())
+            back, forth = await asyncio.open_connection("127.0.0.1", gw.port)
+            forth.write(head)
+            cut = len(asked) == 1
+            while data := await back.read(65536):
+                writer.write(data)
+                if cut and b"data: 1" in data:
+                    break
+            writer.close()
+            forth.close()
+            if cut:
+                gate.open()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        code, out, _ = await run("calls", "tail", sent.call_id, "--url", url)
+        server.close()
+
+    assert (code, out) == (0, "data: 1\n\ndata: 2\n\n")
+    assert asked[0].endswith("follow=true&offset=0")
+    assert asked[-1].endswith("follow=true&offset=9&attempt=1")
+
+
+async def test_tail_of_an_answer_that_broke_off_says_so(gateway, upstream):
+    async def cut(request):
+        await request.write(b"HTTP/1.1 200 OK\r\nContent-Length: 400000\r\n\r\n" + b"x" * 300_000)
+        request.connection.close()
+
+    upstream.answer = cut
+    async with gateway() as gw:
+        answer = await gw.chat()
+        code, out, err = await calls(gw, "tail", answer.call_id)
+
+    assert (code, len(out)) == (1, 300_000)
+    assert "incomplete" in err
+
+
+async def test_tail_of_a_call_without_an_answer_says_why(gateway, upstream):
+    upstream.answer = held(Gate(), Answer())
+    async with gateway() as gw:
+        call_id = (await gw.chat(headers=ASYNC)).json()["id"]
+        await gw.request("POST", f"/-/calls/{call_id}/cancel")
+        code, out, err = await calls(gw, "tail", call_id)
+
+    assert (code, out) == (1, "")
+    assert "cancelled" in err
