@@ -82,6 +82,7 @@ async def open_poster(
     own_port: Callable[[], int],
     within_s: float = WITHIN_S,
     resolver: AbstractResolver | None = None,
+    why_not: Callable[[str], str | None] = why_refused,
 ) -> AsyncIterator[Poster]:
     """Two sessions: one that looks at every address, one for hosts that may be anywhere.
 
@@ -90,7 +91,7 @@ async def open_poster(
 
     def open_socket(info: tuple[int, int, int, str, tuple[str, int]]) -> socket.socket:
         family, kind, protocol, _, address = info
-        if why := why_refused(address[0]):
+        if why := why_not(address[0]):
             raise AddressRefused(f"its address is {why}")
         if address[1] == own_port() and _is_ours(family, address):
             raise AddressRefused("it is this gateway")

@@ -98,6 +98,7 @@ class Webhooks:
         rng: random.Random,
         delays_s: Sequence[float] = DELAYS_S,
         at_once: int = AT_ONCE,
+        look_again_s: float = LOOK_AGAIN_S,
     ) -> None:
         self._journal = journal
         self._reader = reader
@@ -107,6 +108,7 @@ class Webhooks:
         self._rng = rng
         self._delays_s = delays_s
         self._at_once = at_once
+        self._look_again_s = look_again_s
         self._loop = asyncio.get_running_loop()
         self._tasks: asyncio.TaskGroup | None = None
         self._open: dict[int, _Delivery] = {}  # by seq
@@ -164,7 +166,7 @@ class Webhooks:
                 return await self._reader.pending_deliveries()
             except JournalUnavailable as error:
                 log.warning("webhooks_put_off", problem=error.message)
-                await asyncio.sleep(LOOK_AGAIN_S)
+                await asyncio.sleep(self._look_again_s)
 
     def _take_up(self, pending: PendingDelivery, after_s: float) -> None:
         authority = pending.url.partition("://")[2].partition("/")[0].lower()
@@ -218,7 +220,7 @@ class Webhooks:
             after_s = await self._try(delivery)
         except GatewayError as error:
             log.warning("webhook_put_off", call_id=delivery.call_id, problem=error.message)
-            after_s = LOOK_AGAIN_S
+            after_s = self._look_again_s
         except Exception:  # noqa: BLE001, RUF100 - a bug met by one must not end all the others
             log.exception("webhook_crashed", call_id=delivery.call_id)
         delivery.receiver.in_flight -= 1
@@ -239,7 +241,7 @@ class Webhooks:
         if record is None:
             return None  # deleted
         if record.delivery is None:
-            return LOOK_AGAIN_S
+            return self._look_again_s
         now = self._now()
         reply = await self._send(delivery, record, now)
         delivery.attempts += 1
