@@ -27,6 +27,7 @@ def _operation(
     ok: dict[str, str],
     parameters: list[dict[str, Any]] | None = None,
     body: str | None = None,
+    body_required: bool = True,
 ) -> dict[str, Any]:
     responses: dict[str, Any] = {
         status: {"description": description} for status, description in ok.items()
@@ -37,7 +38,10 @@ def _operation(
         operation["parameters"] = parameters
     if body:
         schema = {"schema": {"$ref": f"#/components/schemas/{body}"}}
-        operation["requestBody"] = {"required": True, "content": {"application/json": schema}}
+        operation["requestBody"] = {
+            "required": body_required,
+            "content": {"application/json": schema},
+        }
     return operation
 
 
@@ -53,6 +57,8 @@ _ID = _in_path("id")
 _WAIT = _query(
     "wait", "number", "answer as soon as the call is final, at the latest after so many seconds"
 )
+_FOLLOW = _query("follow", "boolean", "the bytes as they arrive, to the end")
+_OFFSET = _query("offset", "integer", "with follow: from this byte on")
 _ATTEMPT = _query("attempt", "integer", "the answer of this attempt")
 _FILTERS = [
     _query("limit", "integer", "1 to 1000, 50 by default"),
@@ -72,12 +78,17 @@ _FILTERS = [
     _query("until", about="RFC 3339"),
     _query("expand", about="all: attempts, headers and hashes too"),
 ]
+_SELECTION = [
+    parameter for parameter in _FILTERS if parameter["name"] not in ("after", "before", "expand")
+]  # fmt: skip
+_DRY_RUN = _query("dry_run", "boolean", "count the calls that match, and change nothing")
 _PATHS: dict[str, dict[str, Any]] = {
     "/-/calls": {"get": _operation("List calls", ok={"200": "A page"}, parameters=_FILTERS)},
     "/-/calls/{id}": {
         "get": _operation(
             "Show a call", ok={"200": "The call", "304": "Unchanged"}, parameters=[_ID, _WAIT]
-        )
+        ),
+        "delete": _operation("Delete a final call", ok={"204": "Gone"}, parameters=[_ID]),
     },
     "/-/calls/{id}/request": {
         "get": _operation("The request body", ok={"200": "Byte for byte"}, parameters=[_ID])
@@ -86,7 +97,40 @@ _PATHS: dict[str, dict[str, Any]] = {
         "get": _operation(
             "The recorded answer",
             ok={"200": "The upstream's status, headers and bytes", "202": "Not final yet"},
-            parameters=[_ID, _WAIT, _ATTEMPT],
+            parameters=[_ID, _WAIT, _ATTEMPT, _FOLLOW, _OFFSET],
+        )
+    },
+    "/-/calls/{id}/cancel": {
+        "post": _operation("Cancel a call", ok={"200": "It, final"}, parameters=[_ID])
+    },
+    "/-/calls/{id}/replay": {
+        "post": _operation(
+            "Send a final call's request again",
+            ok={"202": "The new call"},
+            parameters=[_ID],
+            body="Replay",
+            body_required=False,
+        )
+    },
+    "/-/calls/cancel": {
+        "post": _operation(
+            "Cancel all open calls that match",
+            ok={"200": "A Bulk"},
+            parameters=[*_SELECTION, _DRY_RUN],
+        )
+    },
+    "/-/calls/replay": {
+        "post": _operation(
+            "Replay all calls that match, the oldest first",
+            ok={"200": "A Bulk"},
+            parameters=[*_SELECTION, _DRY_RUN],
+            body="Replay",
+            body_required=False,
+        )
+    },
+    "/-/calls/export": {
+        "get": _operation(
+            "Export calls with their bodies", ok={"200": "JSON lines"}, parameters=_SELECTION
         )
     },
     "/-/upstreams": {"get": _operation("List upstreams", ok={"200": "All of them"})},
@@ -97,6 +141,10 @@ _PATHS: dict[str, dict[str, Any]] = {
         ),
     },
     "/-/reload": {"post": _operation("Re-read config.toml", ok={"200": "Taken over as a whole"})},
+    "/-/prune": {
+        "post": _operation("Remove what retention no longer keeps, now", ok={"200": "How much"})
+    },
+    "/-/stats": {"get": _operation("Figures of this process", ok={"200": "Figures"})},
     "/-/metrics": {"get": _operation("Prometheus metrics", ok={"200": "Text format"})},
     "/-/healthy": {"get": _operation("Is the process alive", ok={"200": "Yes"})},
     "/-/ready": {
@@ -115,6 +163,31 @@ _SCHEMAS: dict[str, Any] = {
             "detail": {"type": "string"},
             "code": {"type": "string"},
             "instance": {"type": "string"},
+        },
+    },
+    "Replay": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "upstream": {"type": "string", "description": "send it there instead"},
+            "model": {"type": "string", "description": "replaces the model in body or path"},
+            "body_patch": {"description": "RFC 7396 merge patch for the JSON body"},
+        },
+    },
+    "Bulk": {
+        "type": "object",
+        "properties": {
+            "object": {"const": "bulk"},
+            "matched": {"type": "integer"},
+            "done": {"type": "integer"},
+            "refused": {
+                "type": "array",
+                "description": "at most 1000 are listed",
+                "items": {
+                    "type": "object",
+                    "properties": {"id": {"type": "string"}, "code": {"type": "string"}},
+                },
+            },
         },
     },
     "Change": {
