@@ -37,28 +37,32 @@ class _Tail:
         self._path = f"/-/calls/{quote(call_id, safe='')}"
         self._id = call_id
         self.offset = offset
-        self._attempt: str | None = (
-            None  # whose bytes these are; another one's do not continue them
-        )
+        #: whose bytes these are; another attempt's do not continue them
+        self._attempt: str | None = None
 
     async def run(self) -> None:
         """Follow until the end. Raises: CommandError, where there is none."""
+        await self._call()  # a gateway that was never reached is not waited for
         loop = asyncio.get_running_loop()
-        lost_at, pause_s = loop.time(), FIRST_PAUSE_S
+        gone_since, pause_s = None, FIRST_PAUSE_S
         while True:
             before = self.offset
             try:
-                await self._follow()
+                return await self._follow()
             except CommandError as error:
-                lost = isinstance(error, Lost) or error.exit_code == UNREACHABLE
-                if self._attempt is None or not lost:
+                if not (isinstance(error, Lost) or error.exit_code == UNREACHABLE):
                     raise
                 if self.offset > before:
-                    lost_at, pause_s = loop.time(), FIRST_PAUSE_S
-                if await self._is_over(error) or loop.time() - lost_at > PATIENCE_S:
+                    pause_s = FIRST_PAUSE_S
+                call = await self._call_if_reached()
+                if call is not None:
+                    gone_since = None
+                    if self._is_over(call):
+                        raise
+                elif gone_since is None:
+                    gone_since = loop.time()
+                elif loop.time() - gone_since > PATIENCE_S:
                     raise
-            else:
-                return
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
@@ -80,16 +84,21 @@ class _Tail:
                 sys.stdout.buffer.flush()
                 self.offset += len(piece)
 
-    async def _is_over(self, lost: CommandError) -> bool:
-        """Whether no more comes, because the call is final and all that was recorded is written."""
-        try:
-            async with open_gateway(self._where) as gateway:
-                call: Json = await gateway.call(self._id)
-        except CommandError as error:
-            if error.exit_code == UNREACHABLE:
-                return False
-            raise
+    def _is_over(self, call: Json) -> bool:
+        """Whether no more comes: the call is final, and all that was recorded is written."""
         response = call["response"]
         size = response["bytes"] if isinstance(response, dict) else 0
         assert isinstance(size, int)
-        return call["finished_at"] is not None and self.offset >= size
+        return self._attempt is not None and call["finished_at"] is not None and self.offset >= size
+
+    async def _call(self) -> Json:
+        async with open_gateway(self._where) as gateway:
+            return await gateway.call(self._id)
+
+    async def _call_if_reached(self) -> Json | None:
+        try:
+            return await self._call()
+        except CommandError as error:
+            if error.exit_code == UNREACHABLE:
+                return None
+            raise

@@ -167,39 +167,102 @@ async def test_tail_prints_what_was_recorded_and_what_comes(gateway, upstream):
     assert skipped == (0, "data: 2\n\n", "")
 
 
+class Proxy:
+    """Stands before a gateway: `port` can change, and one answer is cut after some bytes."""
+
+    def __init__(self, port, *, cut_after=None):
+        self.port = port
+        self.cut_after = cut_after
+        self.followed = asyncio.Queue()  #: targets of requests that follow an answer
+
+    async def serve(self, reader, writer):
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            back, forth = await asyncio.open_connection("127.0.0.1", self.port)
+            forth.write(head)
+            target = head.split(b" ")[1].decode()
+            if "follow" in target:
+                self.followed.put_nowait(target)
+            while data := await back.read(65536):
+                writer.write(data)
+                if self.cut_after and self.cut_after in data:
+                    self.cut_after = None
+                    break
+            forth.close()
+        except OSError:
+            pass
+        writer.close()
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *error):
+        self._server.close()
+
+
 async def test_tail_goes_on_where_a_connection_was_lost(gateway, upstream):
-    """A proxy in between ends the first connection after some bytes."""
     gate = Gate()
     upstream.answer = stream([b"data: 1\n\n", b"data: 2\n\n"], gate)
-    async with gateway() as gw:
+    async with gateway() as gw, Proxy(gw.port, cut_after=b"data: 1") as proxy:
         sent = await gw.send_chat(stream=True)
         gate.release()
         await sent.read_until(b"1\n\n")
-        asked = []
+        process = await start("calls", "tail", sent.call_id, "--url", proxy.url)
+        first = await proxy.followed.get()
+        second = await proxy.followed.get()
+        gate.open()
+        out, err = await process.communicate()
 
-        async def serve(reader, writer):
-            head = await reader.readuntil(b"\r\n\r\n")
-            asked.append(head.split(b" ")[1].decode())
-            back, forth = await asyncio.open_connection("127.0.0.1", gw.port)
-            forth.write(head)
-            cut = len(asked) == 1
-            while data := await back.read(65536):
-                writer.write(data)
-                if cut and b"data: 1" in data:
-                    break
-            writer.close()
-            forth.close()
-            if cut:
-                gate.open()
+    assert (process.returncode, out, err) == (0, b"data: 1\n\ndata: 2\n\n", b"")
+    assert first.endswith("follow=true&offset=0")
+    assert second.endswith("follow=true&offset=9&attempt=1")
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        code, out, _ = await run("calls", "tail", sent.call_id, "--url", url)
-        server.close()
 
-    assert (code, out) == (0, "data: 1\n\ndata: 2\n\n")
-    assert asked[0].endswith("follow=true&offset=0")
-    assert asked[-1].endswith("follow=true&offset=9&attempt=1")
+async def test_tail_outlives_the_gateway(gateway_process, upstream):
+    """Killed and started again, it goes on with the call, and tail with it."""
+    gate = Gate()
+    upstream.answer = held(gate, Answer(body=b"at last"))
+    async with gateway_process() as gw:
+        call_id = (await gw.chat(headers=ASYNC)).json()["id"]
+        await upstream.wait_hits(1)
+        proxy = await Proxy(gw.port).__aenter__()
+        process = await start("calls", "tail", call_id, "--url", proxy.url)
+        await proxy.followed.get()
+        gw.kill()
+        await gw.wait()
+    async with gateway_process() as gw:
+        proxy.port = gw.port
+        await upstream.wait_hits(2)
+        gate.open()
+        out, err = await process.communicate()
+        call = await gw.call(call_id)
+    await proxy.__aexit__()
+
+    assert (process.returncode, out, err) == (0, b"at last", b"")
+    assert [attempt["outcome"] for attempt in call["attempts"]] == ["interrupted", "answered"]
+
+
+async def test_tail_never_joins_the_bytes_of_two_attempts(gateway_process, upstream, tmp_path):
+    gate = Gate()
+    upstream.answer = stream([b"data: 1\n\n", b"data: 2\n\n"], gate)
+    gate.release()
+    async with gateway_process() as gw:
+        call_id = (await gw.chat(headers=ASYNC)).json()["id"]
+        config = str(tmp_path / "config.toml")
+        process = await start("calls", "tail", call_id, "--config", config)
+        first = await process.stdout.readline()
+        gw.kill()
+        await gw.wait()
+    async with gateway_process():
+        await upstream.wait_hits(2)
+        gate.open()
+        rest, err = await process.communicate()
+
+    assert process.returncode == 1
+    assert first + rest == b"data: 1\n\n"
+    assert b"attempt" in err
 
 
 async def test_tail_of_an_answer_that_broke_off_says_so(gateway, upstream):
