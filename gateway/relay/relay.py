@@ -292,6 +292,7 @@ class Relay:
         call.answer = live.offer = None
         self._journal.update(call, ended=[attempt], parts=recording.take_parts())
         self._report.attempt_failed(call, attempt)
+        live.changed()  # whoever follows this attempt learns that it is not the answer
         await asyncio.sleep(step.after_s)
 
     # 3 -- its end
@@ -322,6 +323,8 @@ class Relay:
         if recording is not None and recording.ended and recording.attempt is call.answer:
             call.usage = recording.usage()
         call.duration_ms = (self._monotonic() - live.began) * 1000
+        if ended.status.is_final and not call.attempts:
+            call.queued_ms = call.duration_ms  # it did nothing but wait
         self._close(call, ended)
         parts = recording.take_parts() if recording is not None else []
         ended_attempts = [attempt] if attempt is not None and attempt.outcome else []
@@ -375,10 +378,13 @@ class Relay:
         if client in live.clients:
             live.clients.remove(client)
         call = live.call
-        if live.clients or live.over or call.detached or client.has_its_answer():
+        if live.clients or live.over or client.has_its_answer():
             return
         call.client_gone = True
         self._twins.left(live)
+        if call.detached:  # it outlives its client, whatever the policy says
+            self._journal.update(call)
+            return
         if call.on_disconnect is OnDisconnect.CANCEL:
             self.cancel(live, "its client left")
             return

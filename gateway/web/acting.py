@@ -6,6 +6,7 @@ makes that attempt the answer. It is no client, though: its leaving changes noth
 
 from aiohttp import web
 
+from gateway.call import Call, Outcome
 from gateway.errors import BadRequest, Conflict
 from gateway.relay.live_call import LiveCall
 from gateway.relay.recording import Recording
@@ -38,11 +39,14 @@ def routes(relay: Relay) -> list[web.RouteDef]:
         start, number = _follow_parameters(request)
         record = await settled(request, 0)
         live = relay.calls.get(record.id)
-        if live is not None and (recording := await live.wait_answer()) is not None:
-            if number is not None and number != recording.attempt.number:
-                raise Conflict(f"attempt {number} is not the answer; {recording.attempt.number} is")
-            return await _follow_live(request, live, recording, start)
+        if live is not None:
+            if number is not None:
+                await _wait_for_attempt(live, number)
+            if (recording := await live.wait_answer()) is not None:
+                return await _follow_live(request, live, recording, start)
         record = await settled(request, 0)
+        if number is not None and record.row.answer not in (None, number):
+            raise Conflict(f"attempt {number} is not the answer; {record.row.answer} is")
         return await follow_recorded(request, request.app[READER], record, number, start)
 
     return [
@@ -50,6 +54,27 @@ def routes(relay: Relay) -> list[web.RouteDef]:
         web.delete("/-/calls/{id}", delete),
         web.get("/-/calls/{id}/response", response),
     ]
+
+
+async def _wait_for_attempt(live: LiveCall, number: int) -> None:
+    """Return when attempt *number* is the answer, or the call is over.
+
+    Raises: Conflict, as soon as it can no longer become the answer
+    """
+    while live.offer is None and not live.over:
+        if _is_out(live.call, number):
+            raise Conflict(f"attempt {number} is not the answer; a later one will be")
+        await live.change()
+    if live.offer is not None and live.offer.attempt.number != number:
+        raise Conflict(f"attempt {number} is not the answer; {live.offer.attempt.number} is")
+
+
+def _is_out(call: Call, number: int) -> bool:
+    """Whether a later attempt than *number* was made, or will be."""
+    last = call.attempts[-1] if call.attempts else None
+    if last is None or number != last.number:
+        return last is not None and number < last.number
+    return last.backoff_s is not None or last.outcome is Outcome.INTERRUPTED
 
 
 async def _follow_live(

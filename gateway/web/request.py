@@ -146,7 +146,8 @@ async def read_call(
         deadline_at=None if options.timeout_s is None else created_at + options.timeout_s,
         needs_secret=passes_credential or headers.has_secret_parameter(sent_query),
         fingerprint=_fingerprint(request.method, upstream.name, path, query, digest),
-        detached=options.detached and options.wait_s == 0,
+        detached=options.detached,
+        client_waited=options.wait_s > 0 or not options.detached,
     )  # fmt: skip
 
 

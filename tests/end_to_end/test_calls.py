@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.steps import Gate, held
+from tests.steps import Answer, Gate, held
 
 
 async def test_a_reader_may_wait_for_the_end(gateway, upstream):
@@ -197,3 +197,31 @@ async def test_every_answer_under_the_gateways_own_path_is_safe_to_show(gateway)
         assert answer.header("cache-control") == "no-store"
         assert answer.header("x-content-type-options") == "nosniff"
         assert "default-src 'none'" in answer.header("content-security-policy")
+
+
+async def test_who_follows_an_attempt_learns_at_once_that_it_is_not_the_answer(gateway, upstream):
+    upstream.script = [Answer(503, headers=(("Retry-After", "60"),))]
+    async with gateway() as gw:
+        sent = await gw.send_chat(headers=[("Prefer", "respond-async")])
+        call = (await sent.read()).json()
+        await upstream.wait_hits(1)
+        path = f"/-/calls/{call['id']}/response?follow=true&attempt="
+        while_it_pauses = await gw.request("GET", f"{path}1")
+        waiting = await gw.send("GET", f"{path}2")
+        await gw.api("POST", f"/-/calls/{call['id']}/cancel")
+        cancelled = await waiting.read()
+
+    assert call["client_waited"] is False
+    assert (while_it_pauses.status, while_it_pauses.code) == (409, "conflict")
+    assert cancelled.status in (404, 410)
+
+
+async def test_an_attempt_that_was_not_the_answer_is_not_followed_afterwards(gateway, upstream):
+    upstream.script = [Answer(503, body=b"first"), Answer(200, body=b"second")]
+    async with gateway() as gw:
+        answer = await gw.chat()
+        path = f"/-/calls/{answer.call_id}/response?follow=true&attempt="
+        first, second = [await gw.request("GET", f"{path}{number}") for number in (1, 2)]
+
+    assert (first.status, first.code) == (409, "conflict")
+    assert (second.status, second.body) == (200, b"second")

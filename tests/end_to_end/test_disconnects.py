@@ -203,3 +203,23 @@ async def test_a_slow_reader_does_not_hold_the_upstream(gateway, upstream):
 
     assert sent.complete
     assert sent.body == body
+
+
+@pytest.mark.parametrize("is_stream", [False, True], ids=["plain", "stream"])
+async def test_a_call_that_may_be_answered_later_outlives_its_client(gateway, upstream, is_stream):
+    """Whatever the policy says: the client asked for an answer to come back for."""
+    gate = Gate()
+    upstream.answer = held(gate)
+    later = ("Prefer", "respond-async, wait=60")
+    async with gateway() as gw:
+        sent = await gw.send_chat(stream=is_stream, headers=[later, *CANCEL])
+        await upstream.wait_hits(1)
+        (call,) = await gw.calls()
+        sent.hang_up()
+        while not (left := await gw.call(call["id"]))["client_gone"]:
+            pass
+        gate.open()
+        call = await gw.final(call["id"])
+
+    assert (left["status"], left["survives_restart"]) == ("running", True)
+    assert (call["status"], call["client_waited"]) == ("succeeded", True)

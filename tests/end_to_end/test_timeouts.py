@@ -187,6 +187,7 @@ async def test_a_call_that_gets_no_slot_in_time_expires_unsent(gateway, upstream
 
     assert (answer.status, answer.code) == (504, "queue_timeout")
     assert (call["status"], call["attempts"], call["started_at"]) == ("expired", [], None)
+    assert call["queued_ms"] == call["duration_ms"] >= SHORT_S * 1000
     assert upstream.hits == 1
 
 
