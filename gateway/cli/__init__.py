@@ -8,6 +8,7 @@ from gateway.cli.calls import calls
 from gateway.cli.check import check
 from gateway.cli.db import db
 from gateway.cli.mock import mock
+from gateway.cli.redeliver import redeliver
 from gateway.cli.run import run
 from gateway.cli.submit import submit
 from gateway.cli.tail import tail
@@ -19,7 +20,7 @@ def main() -> None:
     """One process in front of slow AI APIs: concurrent, durable, observable."""
 
 
-for command in (cancel, replay, export, tail):
+for command in (cancel, replay, redeliver, export, tail):
     calls.add_command(command)
 for command in (run, check, mock, calls, db, submit):
     main.add_command(command)
