@@ -195,6 +195,8 @@ class Relay:
                 if not place.granted and (late := await self._wait_for_slot(live, place)):
                     return late
                 if call.open_attempt is None:
+                    if self._deadline_in(live) == 0.0:
+                        return Ended(Status.EXPIRED, _deadline_passed())
                     self._begin_attempt(live)
                     while not await self._journal.update(call):
                         await self._journal.wait_available()
@@ -408,7 +410,8 @@ class Relay:
         if not live.call.detached:
             live.call.detached = True
             live.place.detach(body_bytes=live.place.body_bytes)
-            await self._journal.update(live.call)
+            while not await self._journal.update(live.call):  # no 202 before that is durable
+                await self._journal.wait_available()
 
     async def cancel_call(self, call_id: str) -> bool:
         """Cancel the open call of that id and wait for its end; False where it is not open."""

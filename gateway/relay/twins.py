@@ -5,6 +5,7 @@ nobody else waits for and whose clients went away without an answer.
 """
 
 import asyncio
+from weakref import WeakValueDictionary
 
 from gateway.call import Call, Status
 from gateway.errors import IdempotencyMismatch
@@ -25,6 +26,7 @@ class Twins:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._keyed: dict[Name, LiveCall] = {}  # open calls with an Idempotency-Key
+        self._lookups: WeakValueDictionary[Name, asyncio.Lock] = WeakValueDictionary()
         self._left: dict[Name, LiveCall] = {}  # whose clients all left without an answer
 
     async def find(self, call: Call) -> LiveCall | str | None:
@@ -43,15 +45,17 @@ class Twins:
         return None
 
     async def _find_keyed(self, call: Call, name: Name) -> LiveCall | str | None:
-        live = self._keyed.get(name)
-        if live is None:
-            final = await self._reader.keyed(*name)
-            live = self._keyed.get(name)  # another request may have come first meanwhile
-            if live is None and final is not None and final.answered_with is not None:
-                status = final.answered_with
-                if status not in _FREES_THE_KEY and status < 500:
-                    _check_same(call, final.fingerprint)
-                    return final.id
+        # One lookup a key at a time: else a call could begin and end between what one of them read
+        # and what it then found open here, and be made again.
+        lookup = self._lookups.setdefault(name, asyncio.Lock())
+        async with lookup:
+            live = self._keyed.get(name)
+            final = await self._reader.keyed(*name) if live is None else None
+        if final is not None and final.answered_with is not None:
+            status = final.answered_with
+            if status not in _FREES_THE_KEY and status < 500:
+                _check_same(call, final.fingerprint)
+                return final.id
         if live is None or live.over:
             return None
         _check_same(call, live.call.fingerprint)

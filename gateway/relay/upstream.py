@@ -215,6 +215,8 @@ class _Phases:
         self._move("idle_timeout", self._limits.idle_s)
 
     def __enter__(self) -> None:
+        if self._time() >= self._ends:
+            raise TimeoutError  # nothing is sent: on a kept connection it would be, before the timer
         task = asyncio.current_task()
         assert task is not None
         self._task, self._cancels = task, task.cancelling()
