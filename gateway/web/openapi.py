@@ -112,6 +112,12 @@ _PATHS: dict[str, dict[str, Any]] = {
             body_required=False,
         )
     },
+    "/-/calls/{id}/webhook": {
+        "get": _operation(
+            "How telling its webhook went", ok={"200": "With every try"}, parameters=[_ID]
+        ),
+        "post": _operation("Tell its webhook again", ok={"202": "The call"}, parameters=[_ID]),
+    },
     "/-/calls/cancel": {
         "post": _operation(
             "Cancel all open calls that match",
