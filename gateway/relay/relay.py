@@ -120,7 +120,7 @@ class Relay:
         if cut is not None:
             cut_by_crash(cut, self._now())
         upstream = self.upstreams.get(call.upstream)
-        ended = end_at_start(call, upstream and upstream.settings, was_cut=cut is not None)
+        ended = end_at_start(call, upstream.settings if upstream else None, was_cut=cut is not None)
         if ended is not None:
             call.duration_ms = (self._now() - call.created_at) * 1000
             self._close(call, ended)
