@@ -6,8 +6,9 @@ from typing import NamedTuple
 from aiohttp import web
 from pydantic_core import to_json
 
-from gateway.errors import ConfigError
+from gateway.errors import BadRequest, ConfigError
 from gateway.journal.retention import Pruned
+from gateway.web import errors
 
 
 class Health(NamedTuple):
@@ -54,14 +55,13 @@ def routes(
         try:
             await reload()
         except ConfigError as error:
-            problem = {
-                "type": "urn:gateway:bad_config", "title": "Bad Request", "status": 400,
-                "code": "bad_request", "detail": error.message, "errors": error.problems,
-            }  # fmt: skip
+            refused = BadRequest(error.message)
+            told = errors.problem(refused, path="/-/reload")
+            body = errors.body(refused.code, refused.message, "problem", instance="/-/reload")
             return web.Response(
-                body=to_json(problem),
-                status=400,
-                headers={"Content-Type": "application/problem+json"},
+                body=to_json({**body, "errors": error.problems}),
+                status=told.status,
+                headers=dict(told.headers),
             )
         return _json({"ok": True})
 

@@ -39,7 +39,8 @@ async def test_a_bad_file_changes_nothing_and_says_why(gateway, tables, reason):
 
     assert answer.status == 400
     assert answer.header("content-type") == "application/problem+json"
-    assert reason in answer.body.decode()
+    assert 'details="bad_request"' in (answer.header("Proxy-Status") or "")
+    assert any(reason in each for each in answer.json()["errors"])
     assert openai["max_in_flight"] == 7
     assert relayed.status == 200
 
