@@ -4,7 +4,7 @@ An answer comes back as the upstream gave it: its status, its headers less cooki
 that is not whole is cut, never closed cleanly. Whatever it holds, no browser runs it here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import aclosing
 
 from aiohttp import web
@@ -14,7 +14,7 @@ from gateway.call import Headers
 from gateway.errors import BadRequest, Gone
 from gateway.journal.bodies import Body, answer_body, choose_attempt, is_pending, request_body
 from gateway.journal.reader import Reader
-from gateway.journal.records import CallRecord, header_fields
+from gateway.journal.records import AttemptRow, CallRecord, header_fields
 from gateway.web.calls import json_response, retry_after, settled, shown, wait_s
 from gateway.web.dependencies import READER
 from gateway.web.response import RawResponse
@@ -90,7 +90,20 @@ async def replay(
     record = await app[READER].call(call_id)
     if record is None:
         raise Gone("the call under this Idempotency-Key was deleted")
-    return await _answer(request, app[READER], record, None, told=extra, kept=FIRST_HAND)
+    attempt = choose_attempt(record, None)
+    told = [*extra]
+    if not any(name.lower() == "server-timing" for name, _ in header_fields(attempt.headers)):
+        told.append(("Server-Timing", _timing(record, attempt)))
+    if attempt.status == 409:  # the one such answer that keeps its key: a retry cannot better it
+        told.append(("x-should-retry", "false"))
+    return await _answer(request, app[READER], record, None, told=told, kept=FIRST_HAND)
+
+
+def _timing(record: CallRecord, attempt: AttemptRow) -> str:
+    """How long it took when it was made."""
+    queued_ms, total_ms = record.row.queued_ms, record.row.duration_ms or 0.0
+    upstream_ms = attempt.finished_ms - attempt.started_ms
+    return f"queue;dur={queued_ms:.1f}, upstream;dur={upstream_ms:.1f}, total;dur={total_ms:.1f}"
 
 
 async def _answer(
@@ -99,7 +112,7 @@ async def _answer(
     record: CallRecord,
     number: int | None,
     *,
-    told: Iterable[tuple[str, str]] = SAFE,
+    told: Sequence[tuple[str, str]] = SAFE,
     kept: frozenset[str] = frozenset(),
     offset: int = 0,
 ) -> web.StreamResponse:
@@ -120,6 +133,8 @@ async def _answer(
     if length is not None:
         length = max(0, length - offset)
     names = (("x-gateway-call-id", record.id), ("x-gateway-attempts", str(attempt.number)))
+    replaced = {name.lower() for name, _ in told}
+    fields = [field for field in fields if field[0].lower() not in replaced]
     response = RawResponse(
         request,
         status=attempt.status,

@@ -73,6 +73,19 @@ async def test_a_hundred_requests_with_one_idempotency_key_are_one_call(gateway,
     assert upstream.hits == 1
 
 
+async def test_a_replayed_conflict_stops_the_clients_own_retries_too(gateway, upstream):
+    upstream.answer = Answer(409, headers=(("x-should-retry", "true"),), body=b"taken")
+    async with gateway() as gw:
+        answers = [await gw.chat(headers=[("Idempotency-Key", "once")]) for _ in range(2)]
+
+    again = answers[1]
+    assert (again.status, again.body) == (409, b"taken")
+    assert again.header("Idempotent-Replayed") == "true"
+    assert [each.values("x-should-retry") for each in answers] == [["false"]] * 2
+    assert all("total;dur=" in (each.header("Server-Timing") or "") for each in answers)
+    assert again.call_id == answers[0].call_id
+
+
 async def test_a_pause_outlives_the_process(gateway, upstream):
     async with gateway() as gw:
         await gw.api("PATCH", "/-/upstreams/openai", json={"paused": True})
