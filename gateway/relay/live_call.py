@@ -47,6 +47,7 @@ class LiveCall:
         "over",
         "place",
         "recording",
+        "since",
         "stopping",
         "task",
     )
@@ -56,6 +57,7 @@ class LiveCall:
         self.call = call
         self.place = place
         self.began = loop.time()
+        self.since = self.began  #: when it was accepted, maybe by an earlier process, on that clock
         #: on the loop's clock, so that a jump of the wall clock moves no deadline
         self.deadline = None if call.deadline_at is None else self.began + call.deadline_at - now
         self.accepted: asyncio.Future[None] = loop.create_future()

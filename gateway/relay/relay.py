@@ -123,6 +123,8 @@ class Relay:
         ended = end_at_start(call, upstream.settings if upstream else None, was_cut=cut is not None)
         if ended is not None:
             call.duration_ms = (self._now() - call.created_at) * 1000
+            if not call.attempts:
+                call.queued_ms = call.duration_ms
             self._close(call, ended)
             self._journal.update(call, ended=[cut] if cut else [])
             self._tell_webhook(call)
@@ -131,6 +133,7 @@ class Relay:
         call.status, call.wait_reason = Status.QUEUED, WaitReason.SLOT
         self._journal.update(call, ended=[cut] if cut else [])
         live = LiveCall(call, place=self._enter(call, recovered=True), now=self._now())
+        live.since = min(live.began, self._epoch + call.created_at)
         live.accepted.set_result(None)
         self._start(live)
         if call.client_gone and not call.detached:
@@ -237,7 +240,7 @@ class Relay:
         )
         if not call.attempts:
             call.started_at = attempt.started_at
-            call.queued_ms = (self._monotonic() - live.began) * 1000
+            call.queued_ms = (self._monotonic() - live.since) * 1000
         call.attempts.append(attempt)
         call.status, call.wait_reason = Status.RUNNING, None
 
@@ -324,9 +327,10 @@ class Relay:
             self._mark_cut(attempt, ended)
         if recording is not None and recording.ended and recording.attempt is call.answer:
             call.usage = recording.usage()
-        call.duration_ms = (self._monotonic() - live.began) * 1000
-        if ended.status.is_final and not call.attempts:
-            call.queued_ms = call.duration_ms  # it did nothing but wait
+        if ended.status.is_final:
+            call.duration_ms = (self._monotonic() - live.since) * 1000
+            if not call.attempts:
+                call.queued_ms = call.duration_ms  # it did nothing but wait
         self._close(call, ended)
         parts = recording.take_parts() if recording is not None else []
         ended_attempts = [attempt] if attempt is not None and attempt.outcome else []

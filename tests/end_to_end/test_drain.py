@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -119,6 +120,8 @@ async def test_a_call_nobody_waits_for_is_given_back_for_the_next_start(gateway_
         call = await gw.final(call["id"])
 
     assert call["status"] == "succeeded"
+    lived = datetime.fromisoformat(call["finished_at"]) - datetime.fromisoformat(call["created_at"])
+    assert abs(lived / timedelta(milliseconds=1) - call["duration_ms"]) < 100  # both lives of it
     assert [(a["outcome"], a["ambiguous"]) for a in call["attempts"]] == [
         ("interrupted", True),
         ("answered", False),
