@@ -48,6 +48,7 @@ class LiveCall:
         "place",
         "recording",
         "since",
+        "started",
         "stopping",
         "task",
     )
@@ -65,6 +66,7 @@ class LiveCall:
         self.offer: Recording | None = None
         self.given = False
         self.clients: list[Client] = []
+        self.started = False  #: its task has taken its first step
         self.stopping: Ended | None = None  #: why its task was cancelled
         self.finishing = False  #: too late to stop: its end is being written
         self.over = False  #: final and recorded, or given back
@@ -128,6 +130,7 @@ class LiveCall:
         if self.finishing or self.over or self.stopping is not None:
             return False
         self.stopping = ended
-        assert self.task is not None
-        self.task.cancel()
+        if self.started:  # else it never would: it ends itself with its first step
+            assert self.task is not None
+            self.task.cancel()
         return True

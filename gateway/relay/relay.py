@@ -162,6 +162,11 @@ class Relay:
 
     async def _live(self, live: LiveCall) -> None:
         """Run *live* to its end: every way out is one `Ended`."""
+        task = asyncio.current_task()
+        assert task is not None
+        live.started = True
+        if live.stopping is not None:
+            task.cancel()  # it was stopped before this first step
         try:
             ended = await self._run(live)
         except JournalUnavailable as error:
@@ -171,8 +176,7 @@ class Relay:
             self._forget(live)  # else the journal has closed: the next start knows the call
             return
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if live.stopping is None or task is None:
+            if live.stopping is None:
                 raise
             task.uncancel()
             ended = live.stopping
@@ -386,8 +390,10 @@ class Relay:
         call = live.call
         if live.clients or live.over or client.has_its_answer():
             return
-        call.client_gone = True
         self._twins.left(live)
+        if live.finishing:
+            return  # its end is being written as it stands: final for ever
+        call.client_gone = True
         if call.detached:  # it outlives its client, whatever the policy says
             self._journal.update(call)
             return
