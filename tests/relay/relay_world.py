@@ -11,7 +11,6 @@ from gateway import config
 from gateway.call import Attempt, Call, Failure, OnDisconnect, Options, Outcome, Request, Status
 from gateway.errors import Refused
 from gateway.relay.admission import Admission
-from gateway.relay.live_call import LiveCall
 from gateway.relay.recording import Recording
 from gateway.relay.relay import Relay
 from gateway.telemetry.metrics import Metrics
@@ -110,11 +109,11 @@ class FakeUpstream:
 class Client:
     """Somebody who asks, waits, and may go away: cancel the task that runs `ask`."""
 
-    live: LiveCall | None = None
+    recording: Recording | None = None  #: what it was given to read
     at_s: float | None = None  #: loop clock, when it knew
 
     def has_its_answer(self) -> bool:
-        recording = self.live.recording if self.live is not None else None
+        recording = self.recording
         return recording is not None and recording.ended and recording.attempt.complete
 
 
@@ -169,9 +168,8 @@ class World:
             return refused.code
         if isinstance(live, str):
             return "replayed"
-        client.live = live
         try:
-            recording = await live.wait_answer()
+            recording = client.recording = await live.wait_answer()
             await live.wait_over()
         except asyncio.CancelledError:
             self.relay.left(live, client)
