@@ -9,6 +9,7 @@ import gc
 import os
 import random
 import secrets
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -248,6 +249,9 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             relay.run(), watch_loop_lag(metrics), _check_file(journal), retention.run(),
         ):  # fmt: skip
             stack.callback(tasks.create_task(background).cancel)
+        # An address that is taken must stop the start before it takes a paid call up.
+        listener = await _bind(settings.server.host, settings.server.port)
+        stack.callback(listener.close)
         await _recover(relay, journal)
         telling = tasks.create_task(webhooks.run(), name="webhooks")
         stack.push_async_callback(_wait_task, telling)
@@ -286,7 +290,13 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             new_id=new_id, now=now, rng=service._rng,
             replay=partial(recorded.replay, app), pending=partial(calls.pending, app),
         )  # fmt: skip
-        runner = Runner(app, relayed.handle, settings=lambda: service.settings, metrics=metrics)
+        runner = Runner(
+            app,
+            relayed.handle,
+            relayed.turn_away,
+            settings=lambda: service.settings,
+            metrics=metrics,
+        )
         await runner.setup()
         metrics.observe(
             service.admission.statistics,
@@ -295,8 +305,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             connections=runner.connections,
         )
         stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, settings.server.host, settings.server.port, backlog=BACKLOG)
-        await site.start()
+        await web.SockSite(runner, listener, backlog=BACKLOG).start()
         stack.push_async_callback(relay.give_all_back)
         host, service.port = runner.addresses[0][:2]
         service.url = (
@@ -309,6 +318,22 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             50_000, 20, 100
         )  # 5,000 calls at once: 14.9 s without these two, 12.6 s with
         yield
+
+
+async def _bind(host: str, port: int) -> socket.socket:
+    """A socket on *host* and *port* that does not listen yet. Raises: OSError - it is taken."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = min(found, key=lambda each: each[0] is not socket.AF_INET)
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return listener
 
 
 async def _recover(relay: Relay, journal: Journal) -> None:

@@ -221,21 +221,20 @@ class Relay:
         """Wait in the queue; an `Ended` where the call's time runs out there."""
         call = live.call
         call.status, call.wait_reason = Status.QUEUED, place.reason
-        deadline_in = self._deadline_in(live)
-        queue_in = None
-        if not call.attempts and not call.detached:
-            allowed = call.options.queue_timeout_s or self.limits.queue_timeout_s
-            queue_in = live.began + allowed - self._monotonic()
-        waits = [wait for wait in (deadline_in, queue_in) if wait is not None]
-        try:
-            async with asyncio.timeout(min(waits) if waits else None):
-                await place.wait()
-        except TimeoutError:
-            if queue_in is not None and (deadline_in is None or queue_in <= deadline_in):
-                message = f"no slot at {call.upstream} became free in time"
-                return Ended(Status.EXPIRED, Failure(code="queue_timeout", message=message))
-            return Ended(Status.EXPIRED, _deadline_passed())
-        return None
+        while True:
+            deadline_in, queue_in = self._deadline_in(live), self._queue_in(live)
+            waits = [wait for wait in (deadline_in, queue_in) if wait is not None]
+            try:
+                async with asyncio.timeout(min(waits) if waits else None):
+                    await place.wait()
+            except TimeoutError:
+                if self._deadline_in(live) == 0:
+                    return Ended(Status.EXPIRED, _deadline_passed())
+                if self._queue_in(live) == 0:  # else it was detached meanwhile, and may wait on
+                    message = f"no slot at {call.upstream} became free in time"
+                    return Ended(Status.EXPIRED, Failure(code="queue_timeout", message=message))
+            else:
+                return None
 
     def _begin_attempt(self, live: LiveCall) -> None:
         call = live.call
@@ -502,6 +501,16 @@ class Relay:
         if live is None or not self.position(call_id):
             return None
         return self._admission.eta_s(live.place)
+
+    def _queue_in(self, live: LiveCall) -> float | None:
+        """How long *live* may still wait for its first slot; None: as long as it takes."""
+        call = live.call
+        allowed = call.options.queue_timeout_s
+        if allowed is None and not call.detached:
+            allowed = self.limits.queue_timeout_s
+        if allowed is None or call.attempts:
+            return None
+        return max(0.0, live.began + allowed - self._monotonic())
 
     def _deadline_in(self, live: LiveCall) -> float | None:
         return None if live.deadline is None else max(0.0, live.deadline - self._monotonic())

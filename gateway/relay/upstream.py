@@ -95,7 +95,7 @@ class Upstream:
             attempt.outcome = Outcome.UNREACHABLE
             attempt.failure = Failure(
                 code="upstream_unreachable",
-                message=f"cannot reach {self.settings.name}: {redact_text(str(error))}",
+                message=f"cannot reach {self.settings.name}: {_why(error)}",
                 hopeless=isinstance(error, aiohttp.ClientConnectorCertificateError),
             )
         except (aiohttp.ClientError, ValueError, OSError) as error:
@@ -312,3 +312,8 @@ def _text(value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError:
         return value.decode("latin-1")
+
+
+def _why(error: aiohttp.ClientConnectorError) -> str:
+    """What the system said, without the address: that is the operator's business, not a client's."""
+    return redact_text(error.os_error.strerror or type(error).__name__)

@@ -82,6 +82,7 @@ class Runner(web.AppRunner):
         self,
         app: web.Application,
         relayed: RawHandler,
+        turn_away: Callable[[BaseRequest, Refused], Awaitable[web.StreamResponse]],
         *,
         settings: Callable[[], config.Config],
         metrics: Metrics,
@@ -99,6 +100,7 @@ class Runner(web.AppRunner):
             max_headers=128,
         )
         self._relayed = relayed
+        self._turn_away = turn_away
         self._settings = settings
         self._metrics = metrics
 
@@ -111,6 +113,8 @@ class Runner(web.AppRunner):
         async def dispatch(request: BaseRequest) -> web.StreamResponse:
             path = request.raw_path
             if refusal := self._bad_host(request):
+                if not path.startswith("/-/"):
+                    return await self._turn_away(request, refusal)
                 self._metrics.refused(refusal.code)
                 return await _refuse(request, refusal)
             if path.startswith("/-/"):
@@ -156,8 +160,8 @@ def _redirect(location: str) -> web.Response:
 def _problem(
     error: GatewayError, request: web.Request, rng: random.Random, status: int | None = None
 ) -> web.Response:
-    told = errors.problem(error, path=request.raw_path.partition("?")[0], rng=rng)
-    return web.Response(status=status or told.status, body=told.body, headers=dict(told.headers))
+    told = errors.problem(error, path=request.raw_path.partition("?")[0], rng=rng, status=status)
+    return web.Response(status=told.status, body=told.body, headers=dict(told.headers))
 
 
 async def _refuse(request: BaseRequest, refused: Refused) -> web.StreamResponse:

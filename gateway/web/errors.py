@@ -143,10 +143,12 @@ def stream_event(code: str, message: str, dialect: Dialect, call_id: str) -> byt
     return name + b"data: " + data + b"\n\n"
 
 
-def problem(error: GatewayError, *, path: str, rng: random.Random | None = None) -> Answer:
-    """*error* as problem details, for everything under `/-/`."""
+def problem(
+    error: GatewayError, *, path: str, rng: random.Random | None = None, status: int | None = None
+) -> Answer:
+    """*error* as problem details, for everything under `/-/`; *status* where HTTP has a finer one."""
     retry_after_s = error.retry_after_s if isinstance(error, Refused) else None
-    return answer(
+    told = answer(
         error.code,
         error.message,
         dialect="problem",
@@ -154,3 +156,8 @@ def problem(error: GatewayError, *, path: str, rng: random.Random | None = None)
         instance=path,
         rng=rng,
     )
+    if status is None:
+        return told
+    details = body(error.code, error.message, "problem", None, path)
+    details |= {"status": status, "title": HTTPStatus(status).phrase}
+    return Answer(status, told.headers, to_json(details))

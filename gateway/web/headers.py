@@ -7,7 +7,7 @@ names the field; nothing is guessed.
 import math
 import re
 from collections.abc import Iterator
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 from gateway import config
 from gateway.call import Headers, OnDisconnect, Options
@@ -134,7 +134,7 @@ def check_origin(raw: Headers, allowed: tuple[str, ...]) -> str | None:
     if origin is not None and origin in allowed:
         return None
     host = (_first(raw, b"host") or "").lower()
-    if origin is not None and urlsplit(origin).netloc.lower() != host:
+    if origin is not None and origin.lower().partition("://")[2] != (host or None):
         return f"a browser sent this from {origin}, which [server] allowed_origins does not name"
     if site is not None and site not in ("same-origin", "none"):
         return f"a browser sent this from another site ({site}); see [server] allowed_origins"
@@ -166,7 +166,15 @@ def _own_fields(raw: Headers) -> Iterator[tuple[str, str]]:
             if field in seen:
                 raise BadRequest(f"{field} is given twice")
             seen.add(field)
-            yield field, value.decode("latin-1").strip()
+            yield field, _text(value).strip()
+
+
+def _text(value: bytes) -> str:
+    """UTF-8, as people write names today; what is not, as HTTP began."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _seconds(given: dict[str, str], name: str) -> float | None:
@@ -176,7 +184,7 @@ def _seconds(given: dict[str, str], name: str) -> float | None:
         seconds = float(given[name])
     except ValueError:
         seconds = math.nan
-    if not 0 < seconds <= 31_536_000:
+    if not 0 < seconds <= 31_536_000 or "_" in given[name]:  # Python's own 1_000
         raise BadRequest(f"{name} must be a number of seconds above 0, not {given[name]!r}")
     return seconds
 
@@ -226,7 +234,7 @@ def _retry_count(raw: Headers) -> int:
 def _prefer(raw: Headers) -> tuple[bool, float]:
     """`respond-async` and its `wait`; RFC 7240. `wait` alone means nothing here and travels on."""
     preferences = [
-        part.strip()
+        part.partition(";")[0].strip()
         for name, value in raw
         if name.lower() == b"prefer"
         for part in value.decode("latin-1").split(",")
@@ -239,16 +247,17 @@ def _prefer(raw: Headers) -> tuple[bool, float]:
             value = value.strip().strip('"')
             if not (value.isascii() and value.isdigit()):
                 raise BadRequest(f"Prefer: wait must be a whole number of seconds, not {value!r}")
-            return True, min(MAX_WAIT_S, float(value[:9]))
+            return True, min(MAX_WAIT_S, float(value.lstrip("0")[:9] or "0"))
     return True, 0.0
 
 
 def _other_preferences(value: bytes) -> bytes:
     parts = [part.strip() for part in value.split(b",")]
-    if not any(part.lower() == b"respond-async" for part in parts):
+    names = [part.partition(b";")[0].partition(b"=")[0].strip().lower() for part in parts]
+    if b"respond-async" not in names:
         return value
     ours = (b"respond-async", b"wait")
-    return b", ".join(p for p in parts if p.partition(b"=")[0].strip().lower() not in ours)
+    return b", ".join(p for p, name in zip(parts, names, strict=True) if name not in ours)
 
 
 def _parameters(query: str) -> Iterator[tuple[bytes, bytes]]:

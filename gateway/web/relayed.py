@@ -111,6 +111,10 @@ class Relayed:
         except Gone as gone:
             return await self.refuse(request, gone, dialect)
 
+    async def turn_away(self, request: BaseRequest, refused: Refused) -> web.StreamResponse:
+        """Answer a request that is not looked at any further."""
+        return await self.refuse(request, refused, self._guess_dialect(request, request.raw_path))
+
     def _guess_dialect(self, request: BaseRequest, path: str) -> errors.Dialect:
         """The dialect of a request that was refused before its upstream was chosen."""
         upstreams = self.settings().upstreams
@@ -145,6 +149,7 @@ class _Client(Following):
 
     async def run(self) -> web.StreamResponse:
         """Follow the call to its end, or until the client leaves."""
+        self._is_replay = self.live.over  # an SDK's retry that came after the end
         try:
             if self._options.detached:
                 await self.live.wait_accepted()
@@ -213,7 +218,7 @@ class _Client(Following):
             extra.append(("x-should-retry", "false"))
         if self._options.detached:
             extra += [("Preference-Applied", "respond-async"), ("Vary", "Prefer")]
-        if call is not self._asked and self._options.idempotency_key and self.live.over:
+        if self._is_replay:
             extra.append(("Idempotent-Replayed", "true"))
         if headers.is_navigation(self._request.raw_headers):
             extra.append(_SANDBOX)

@@ -13,7 +13,7 @@ from gateway import config
 from gateway.errors import BadRequest, UnknownUpstream
 
 _MODEL_IN_PATH = re.compile(r"/models/([^/:?]+(?:/[^/:?]+)*?)(?::[A-Za-z]+)?\Z")
-_DECODINGS = 3  # %252e%252e is a dot segment to whoever decodes twice
+_DECODINGS = 3  # by whoever comes after us: %252e%252e is a dot segment to one who decodes twice
 
 
 class Route(NamedTuple):
@@ -33,7 +33,7 @@ def check_path(path: str) -> None:
     if "%" not in path and "/." not in path and "\\" not in path and path.isprintable():
         return
     text = path.encode("utf-8", "surrogateescape")
-    for _ in range(_DECODINGS):
+    for _ in range(_DECODINGS + 1):
         if b"\\" in text:
             raise BadRequest("the path holds a backslash")
         if any(byte < 0x20 or byte == 0x7F for byte in text):

@@ -1,6 +1,6 @@
 """Who gets the next slot, and which requests are the same call: with real sockets."""
 
-from tests.steps import Answer, Gate
+from tests.steps import Answer, Gate, hang
 
 BODY = b'{"model": "m", "messages": []}'
 
@@ -96,3 +96,25 @@ async def test_a_pause_outlives_the_process(gateway, upstream):
 
     assert paused["paused"] is True
     assert answer.status == 200
+
+
+async def test_a_request_for_another_host_is_told_so_in_its_dialect(gateway, upstream):
+    async with gateway() as gw:
+        relayed = await gw.request("POST", "/v1/messages", headers=[("Host", "evil.example")])
+        own = await gw.request("GET", "/-/calls", headers=[("Host", "evil.example")])
+
+    assert (relayed.status, relayed.json()["type"]) == (421, "error")
+    assert (own.status, own.json()["code"]) == (421, "bad_host")
+    assert upstream.hits == 0
+
+
+async def test_a_detached_call_expires_when_its_sender_bounded_its_wait(gateway, upstream):
+    upstream.answer = hang()
+    async with gateway(upstreams={"openai": {"max_in_flight": 1}}) as gw:
+        await gw.send_chat()
+        await upstream.wait_hits(1)
+        bounded = [("Prefer", "respond-async"), ("x-gateway-queue-timeout-s", "0.02")]
+        sent = await gw.chat(headers=bounded)
+        call = await gw.api("GET", f"/-/calls/{sent.call_id}?wait=5")
+
+    assert (call["status"], call["error"]["code"]) == ("expired", "queue_timeout")
