@@ -1,5 +1,9 @@
 """Who gets the next slot, and which requests are the same call: with real sockets."""
 
+import socket
+
+import pytest
+
 from tests.steps import Answer, Gate, hang
 
 BODY = b'{"model": "m", "messages": []}'
@@ -118,3 +122,18 @@ async def test_a_detached_call_expires_when_its_sender_bounded_its_wait(gateway,
         call = await gw.api("GET", f"/-/calls/{sent.call_id}?wait=5")
 
     assert (call["status"], call["error"]["code"]) == ("expired", "queue_timeout")
+
+
+async def test_a_start_that_finds_its_port_taken_sends_nothing_again(gateway, upstream):
+    upstream.answer = hang()
+    async with gateway() as gw:
+        await gw.chat(headers=[("Prefer", "respond-async")])
+        await upstream.wait_hits(1)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(OSError, match="cannot listen"),
+    ):
+        async with gateway(server={"port": taken.getsockname()[1]}):
+            pass
+
+    assert upstream.hits == 1
