@@ -115,6 +115,11 @@ class LiveCall:
             self.accepted.result()
         return self.take()
 
+    async def wait_offer(self) -> None:
+        """Wait until there is an answer that may be taken, or the end; take nothing."""
+        while self.offer is None and not self.over:
+            await self.change()
+
     async def wait_presentable(self) -> None:
         """Wait for what a `respond-async` client is given: a whole answer, or a stream's head."""
         while not self.over and not (self.offer is not None and self.offer.is_event_stream):

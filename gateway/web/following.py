@@ -37,7 +37,8 @@ class Following:
         if whole is not None and recording.attempt.complete:
             await response.end(whole)  # head, body and end in one packet
             return response
-        await response.start()
+        if not response.started:
+            await response.start()
         recording.follow(self)
         try:
             await self._to_the_end(response, recording)
@@ -60,7 +61,11 @@ class Following:
                 self.position += len(data)
             if recording.ended and self.position >= recording.size:
                 return
-            await news.wait()
+            await self.wait_news(news)
+
+    async def wait_news(self, news: asyncio.Event) -> None:
+        """Wait while there is nothing to write."""
+        await news.wait()
 
     async def break_off(self, response: RawResponse, recording: Recording) -> None:
         """The answer is incomplete."""

@@ -22,11 +22,13 @@ from gateway.relay.relay import Relay
 from gateway.telemetry.metrics import Metrics
 from gateway.web import errors, headers, routing
 from gateway.web.following import Following
+from gateway.web.pings import ping
 from gateway.web.request import read_call, split_target
 from gateway.web.response import RawResponse
 
 log = structlog.get_logger()
 
+_STREAM = ((b"Content-Type", b"text/event-stream"), (b"Cache-Control", b"no-store"))
 _SANDBOX = ("Content-Security-Policy", "sandbox")
 _TELLS_SDKS_TO_RETRY = frozenset({408, 409, 429})
 _NAMES_ITS_OWN_CALL = frozenset({b"x-gateway-call-id", b"x-gateway-attempts"})
@@ -73,8 +75,9 @@ class Relayed:
             )
         except Refused as refused:
             return await self.refuse(request, refused, self._guess_dialect(request, path))
-        dialect = _dialect(path, settings.upstreams[call.upstream])
-        client = _Client(self, request, call, dialect)
+        upstream = settings.upstreams[call.upstream]
+        dialect = _dialect(path, upstream)
+        client = _Client(self, request, call, dialect, upstream.stream_ping_s if call.stream else 0)
         try:
             live = await self.relay.take_on(call, client)
         except Refused as refused:
@@ -138,7 +141,12 @@ class _Client(Following):
     """
 
     def __init__(
-        self, relayed: Relayed, request: BaseRequest, call: Call, dialect: errors.Dialect
+        self,
+        relayed: Relayed,
+        request: BaseRequest,
+        call: Call,
+        dialect: errors.Dialect,
+        ping_s: float,
     ) -> None:
         super().__init__()
         self._relayed = relayed
@@ -146,6 +154,7 @@ class _Client(Following):
         self._options = call.options
         self._asked = call
         self._dialect = dialect
+        self._ping_s = ping_s  #: 0: none
 
     async def run(self) -> web.StreamResponse:
         """Follow the call to its end, or until the client leaves."""
@@ -156,7 +165,7 @@ class _Client(Following):
             recording = await self._wait_answer()
             if recording is None:
                 return await self._fail(self.live.outcome)
-            return await self.write(self._head(recording), recording)
+            return await self._give(recording)
         except Refused as refused:
             return await self._relayed.refuse(self._request, refused, self._dialect)
         except _Later:
@@ -184,12 +193,68 @@ class _Client(Following):
                 raise _Later from None
             return live.take()
         if live.call is self._asked:
-            return await live.wait_answer()
+            return await (self._wait_pinging() if self._ping_s else live.wait_answer())
         try:
             async with asyncio.timeout(options.timeout_s):
                 return await live.wait_answer()
         except TimeoutError:
             raise _TooLate from None
+
+    async def _wait_pinging(self) -> Recording | None:
+        """Wait for the answer; meanwhile the client gets a head of our own, and pings."""
+        while True:
+            try:
+                async with asyncio.timeout(self._ping_s):
+                    await self.live.wait_offer()
+            except TimeoutError:
+                if self._response is None:
+                    self._response = RawResponse(
+                        self._request,
+                        status=200,
+                        reason=None,
+                        headers=_STREAM,
+                        extra=[("x-gateway-call-id", self.live.call.id)],
+                        length=None,
+                    )
+                    await self._response.start()
+                await self._response.send(await ping(None, 0, self._dialect))
+            else:
+                return await self.live.wait_answer()
+
+    async def _give(self, recording: Recording) -> web.StreamResponse:
+        begun = self._response
+        if begun is None:
+            return await self.write(self._head(recording), recording)
+        if recording.is_event_stream and recording.attempt.status == 200:
+            return await self.write(begun, recording)
+        message = f"the upstream answered {recording.attempt.status} after pings had been sent"
+        return await self._end_begun(begun, Failure(code="upstream_error", message=message))
+
+    async def _end_begun(self, begun: RawResponse, failure: Failure) -> web.StreamResponse:
+        """All that is left to say in a stream whose head was ours: an error event, and no end."""
+        await begun.send(
+            errors.stream_event(failure.code, failure.message, self._dialect, self.live.call.id)
+        )
+        await begun.cut()
+        return begun
+
+    @override
+    async def wait_news(self, news: asyncio.Event) -> None:
+        """Wait for bytes or the end, with a ping whenever the stream was silent for so long."""
+        recording, response = self.recording, self._response
+        if not self._ping_s or response is None or recording is None:
+            await news.wait()
+            return
+        while True:
+            try:
+                async with asyncio.timeout(self._ping_s):
+                    await news.wait()
+            except TimeoutError:
+                may = recording.is_event_stream and response.framing == "chunked"
+                if may and (data := await ping(recording, self.position, self._dialect)):
+                    await response.push(data)
+            else:
+                return
 
     async def _later(self) -> web.StreamResponse:
         """202: the call goes on by itself, its answer is at Location."""
@@ -242,6 +307,8 @@ class _Client(Following):
         """The call ended without an answer: say why, in the client's dialect."""
         call = self.live.call
         failure = failure or Failure(code="internal", message="the call ended without an answer")
+        if self._response is not None:
+            return await self._end_begun(self._response, failure)
         if failure.code == "interrupted" and self._options.detached and not call.status.is_final:
             return await self._later()
         told = errors.answer(

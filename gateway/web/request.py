@@ -36,7 +36,8 @@ _FIELDS = TypeAdapter(_Fields)
 def split_target(request: BaseRequest) -> tuple[str, str]:
     """Raw path and query, as on the request line; an absolute-form target is reduced to them.
 
-    Raises: BadRequest - an asterisk, another authority than Host's, a fragment
+    Raises: BadRequest - an asterisk, another authority than Host's, a fragment, a
+                         path of the gateway's own in absolute form
     """
     target = request.raw_path
     if "#" in target:  # no part of a target (RFC 9112 §3.2): "/v1/..#x" would climb where it is cut
@@ -50,6 +51,8 @@ def split_target(request: BaseRequest) -> tuple[str, str]:
         ):
             raise BadRequest("the request target must be a path")
         target = slash + path or "/"
+        if target.startswith("/-/"):
+            raise BadRequest("the gateway's own paths are asked for as paths")
     path, _, query = target.partition("?")
     return path, query
 

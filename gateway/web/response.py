@@ -5,6 +5,8 @@ not. Framing is ours: the upstream's Content-Length where it declared one, else 
 the end of the connection (HTTP/1.0).
 """
 
+import socket
+import struct
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Literal, cast
@@ -17,6 +19,7 @@ from typing_extensions import override
 
 from gateway.call import Headers
 
+_LINGER_NOT = struct.pack("ii", 1, 0)  # close() sends RST instead of FIN
 _NO_BODY = frozenset({204, 205, 304})
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
@@ -120,8 +123,11 @@ class RawResponse(web.StreamResponse):
         transport = self._request.transport
         if transport is None:
             return
-        if self.framing == "close":
-            transport.abort()  # a plain close would look like the end of the body
+        if self.framing == "close":  # a plain close would look like the end of the body: reset
+            sock = transport.get_extra_info("socket")
+            if sock is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+            transport.abort()
         else:
             transport.close()
 
