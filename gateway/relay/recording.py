@@ -50,6 +50,7 @@ class Recording:
         "_first",
         "_followers",
         "_in_last_event",
+        "_last_ms",
         "_load",
         "_monotonic",
         "_sha256",
@@ -91,6 +92,7 @@ class Recording:
         self._started = monotonic()
         self._spill = spill
         self._load = load
+        self._last_ms = 0  # when the newest bytes of a stream came
         self._sha256 = hashlib.sha256()
         self._chunks: list[bytes] = []
         self._first = 0  # offset of _chunks[0]
@@ -141,7 +143,9 @@ class Recording:
     async def append(self, data: bytes) -> None:
         """Record *data* and write it to every reader that keeps up."""
         self._chunks.append(data)
-        self._unposted.append((self.elapsed_ms() if self.is_event_stream else 0, data))
+        if self.is_event_stream:
+            self._last_ms = self.elapsed_ms()
+        self._unposted.append((self._last_ms, data))
         self.size += len(data)
         self.attempt.body_bytes = self.size
         self._sha256.update(data)
@@ -167,6 +171,10 @@ class Recording:
     def elapsed_ms(self) -> int:
         """Since the attempt began."""
         return round((self._monotonic() - self._started) * 1000)
+
+    def silent_s(self) -> float:
+        """For how long the stream has brought nothing."""
+        return (self.elapsed_ms() - self._last_ms) / 1000
 
     # -- to the journal
 
@@ -216,6 +224,15 @@ class Recording:
                 room -= len(piece)
             offset += len(chunk)
         return wanted[0] if len(wanted) == 1 else b"".join(wanted)
+
+    def newest(self, at_most: int) -> bytes:
+        """The last bytes so far, at most *at_most*; RAM always holds them."""
+        wanted = b""
+        for chunk in reversed(self._chunks):
+            wanted = chunk[-(at_most - len(wanted)) :] + wanted
+            if len(wanted) >= at_most:
+                break
+        return wanted
 
     def whole(self) -> bytes | None:
         """The complete body where RAM still holds all of it."""

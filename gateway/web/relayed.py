@@ -15,14 +15,14 @@ from aiohttp.web_request import BaseRequest
 from typing_extensions import override
 
 from gateway import config
-from gateway.call import Call, Failure
+from gateway.call import Call, Failure, header
 from gateway.errors import Forbidden, GatewayError, Gone, Refused
 from gateway.relay.recording import Recording
 from gateway.relay.relay import Relay
 from gateway.telemetry.metrics import Metrics
 from gateway.web import errors, headers, routing
 from gateway.web.following import Following
-from gateway.web.pings import ping
+from gateway.web.pings import BOUNDARIES, Pings
 from gateway.web.request import read_call, split_target
 from gateway.web.response import RawResponse
 
@@ -77,7 +77,10 @@ class Relayed:
             return await self.refuse(request, refused, self._guess_dialect(request, path))
         upstream = settings.upstreams[call.upstream]
         dialect = _dialect(path, upstream)
-        client = _Client(self, request, call, dialect, upstream.stream_ping_s if call.stream else 0)
+        pings = None
+        if upstream.stream_ping_s and call.stream:
+            pings = Pings(upstream.stream_ping_s, dialect)
+        client = _Client(self, request, call, dialect, pings)
         try:
             live = await self.relay.take_on(call, client)
         except Refused as refused:
@@ -146,7 +149,7 @@ class _Client(Following):
         request: BaseRequest,
         call: Call,
         dialect: errors.Dialect,
-        ping_s: float,
+        pings: Pings | None,
     ) -> None:
         super().__init__()
         self._relayed = relayed
@@ -154,7 +157,7 @@ class _Client(Following):
         self._options = call.options
         self._asked = call
         self._dialect = dialect
-        self._ping_s = ping_s  #: 0: none
+        self._pings = pings
 
     async def run(self) -> web.StreamResponse:
         """Follow the call to its end, or until the client leaves."""
@@ -193,41 +196,52 @@ class _Client(Following):
                 raise _Later from None
             return live.take()
         if live.call is self._asked:
-            return await (self._wait_pinging() if self._ping_s else live.wait_answer())
+            return await self._wait_head()
         try:
             async with asyncio.timeout(options.timeout_s):
-                return await live.wait_answer()
+                return await self._wait_head()
         except TimeoutError:
             raise _TooLate from None
 
-    async def _wait_pinging(self) -> Recording | None:
-        """Wait for the answer; meanwhile the client gets a head of our own, and pings."""
-        while True:
-            try:
-                async with asyncio.timeout(self._ping_s):
-                    await self.live.wait_offer()
-            except TimeoutError:
-                if self._response is None:
-                    self._response = RawResponse(
-                        self._request,
-                        status=200,
-                        reason=None,
-                        headers=_STREAM,
-                        extra=[("x-gateway-call-id", self.live.call.id)],
-                        length=None,
-                    )
-                    await self._response.start()
-                await self._response.send(await ping(None, 0, self._dialect))
-            else:
-                return await self.live.wait_answer()
+    async def _wait_head(self) -> Recording | None:
+        """The answer; meanwhile the client of a pinged stream gets a head of ours, and pings."""
+        live, pings = self.live, self._pings
+        if pings is None or not self._is_surely_events():
+            return await live.wait_answer()
+        await live.wait_accepted()
+        await pings.wait_offer(live, self._begin)
+        return await live.wait_answer()
+
+    def _is_surely_events(self) -> bool:
+        """Gemini streams a JSON array unless it is asked for events."""
+        if not self._asked.request.path.endswith(":streamGenerateContent"):
+            return True
+        return "alt=sse" in self._asked.request.query.split("&")
+
+    def _begin(self) -> RawResponse:
+        """An event stream of which the upstream has said nothing yet."""
+        call = self.live.call
+        extra = [
+            ("x-gateway-call-id", call.id),
+            ("x-gateway-attempts", str(len(call.attempts))),
+            ("Server-Timing", self._timing(call.started_at or self._relayed.now())),
+        ]
+        if headers.is_navigation(self._request.raw_headers):
+            extra.append(_SANDBOX)
+        self._response = RawResponse(
+            self._request, status=200, reason=None, headers=_STREAM, extra=extra, length=None
+        )
+        return self._response
 
     async def _give(self, recording: Recording) -> web.StreamResponse:
         begun = self._response
         if begun is None:
             return await self.write(self._head(recording), recording)
-        if recording.is_event_stream and recording.attempt.status == 200:
+        is_plain = header(recording.headers, b"content-encoding") is None
+        if recording.is_event_stream and recording.attempt.status == 200 and is_plain:
             return await self.write(begun, recording)
-        message = f"the upstream answered {recording.attempt.status} after pings had been sent"
+        what = f"answered {recording.attempt.status}" if is_plain else "compressed its stream"
+        message = f"{recording.attempt.upstream} {what} after pings had been sent"
         return await self._end_begun(begun, Failure(code="upstream_error", message=message))
 
     async def _end_begun(self, begun: RawResponse, failure: Failure) -> web.StreamResponse:
@@ -241,20 +255,11 @@ class _Client(Following):
     @override
     async def wait_news(self, news: asyncio.Event) -> None:
         """Wait for bytes or the end, with a ping whenever the stream was silent for so long."""
-        recording, response = self.recording, self._response
-        if not self._ping_s or response is None or recording is None:
+        pings, recording, response = self._pings, self.recording, self._response
+        if pings is None or recording is None or response is None or response.framing == "length":
             await news.wait()
-            return
-        while True:
-            try:
-                async with asyncio.timeout(self._ping_s):
-                    await news.wait()
-            except TimeoutError:
-                may = recording.is_event_stream and response.framing == "chunked"
-                if may and (data := await ping(recording, self.position, self._dialect)):
-                    await response.push(data)
-            else:
-                return
+        else:
+            await pings.wait_news(news, self, recording, response)
 
     async def _later(self) -> web.StreamResponse:
         """202: the call goes on by itself, its answer is at Location."""
@@ -337,15 +342,16 @@ class _Client(Following):
             event = errors.stream_event(
                 failure.code, failure.message, self._dialect, self.live.call.id
             )
-            await response.send(await self._event_boundary(recording) + event)
+            await response.send(_event_end(recording) + event)
         await response.cut()
 
-    async def _event_boundary(self, recording: Recording) -> bytes:
-        """What ends the event that the stream broke off in, so that ours is one by itself."""
-        end = await recording.read(max(0, recording.size - 4))
-        if not end or end.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
-            return b""
-        return b"\n" if end.endswith((b"\n", b"\r")) else b"\n\n"
+
+def _event_end(recording: Recording) -> bytes:
+    """What ends the event that the stream broke off in, so that ours is one by itself."""
+    newest = recording.newest(4)
+    if not newest or newest.endswith(BOUNDARIES):
+        return b""
+    return b"\n" if newest.endswith((b"\n", b"\r")) else b"\n\n"
 
 
 class _Later(Exception):
