@@ -49,6 +49,7 @@ async def test_a_killed_gateway_has_lost_nothing(tmp_path, upstream, durability)
     assert found == []
 
 
+@pytest.mark.slow  # how much such a journal loses depends on the machine's load
 @pytest.mark.parametrize(("how", "loses"), [("slow", False), ("early", True)])
 async def test_the_checker_finds_what_a_journal_that_answers_early_loses(
     tmp_path, upstream, how, loses
