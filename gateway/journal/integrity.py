@@ -47,8 +47,11 @@ def check_before_opening(path: Path, *, known_version: int, power_loss: bool) ->
         raise JournalDamaged(f"{path} is not a SQLite database. {RESTORE}")
     if wal_bytes >= WAL_HEADER.size:
         _check_wal_header(wal)
+    # A first start that died before the file had a WAL left a rollback journal, and only a writer
+    # can undo what it had begun.
+    mode = "rw" if path.with_name(path.name + "-journal").exists() else "ro"
     try:
-        with closing(sqlite3.connect(file_uri(path, "ro"), uri=True)) as connection:
+        with closing(sqlite3.connect(file_uri(path, mode), uri=True)) as connection:
             _check_schema(connection, path, known_version)
             if wal_bytes and power_loss:
                 _check_wal_frames(path, wal)

@@ -3,8 +3,11 @@
 import asyncio
 import random
 import re
+import shutil
+import sqlite3
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
+from contextlib import closing
 
 import pytest
 
@@ -69,3 +72,21 @@ async def test_a_killed_process_leaves_all_that_it_acknowledged(tmp_path, durabi
     )
     sizes = dict(committed(db, "SELECT seq, request_bytes FROM calls"))
     assert bodies == sizes  # no call without its whole body, no body without its call
+
+
+async def test_a_first_start_that_died_while_it_made_the_file_is_made_good(tmp_path):
+    """SQLite keeps a rollback journal until the file has its write-ahead log."""
+    half, db = tmp_path / "half.db", tmp_path / "gateway.db"
+    with closing(sqlite3.connect(half, isolation_level=None)) as connection:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA cache_size = 1")  # so that pages reach the file before the end
+        connection.execute("BEGIN")
+        connection.execute("CREATE TABLE calls (x)")
+        for _ in range(20):
+            connection.execute("INSERT INTO calls VALUES (zeroblob(4000))")
+        for end in ("", "-journal"):
+            shutil.copyfile(f"{half}{end}", f"{db}{end}")
+    assert db.stat().st_size > 0
+
+    async with open_journal(db, durability="process", now=lambda: NOW) as journal:
+        assert await journal.open_calls() == []
