@@ -242,7 +242,9 @@ class _Client(Following):
             return await self.write(begun, recording)
         what = f"answered {recording.attempt.status}" if is_plain else "compressed its stream"
         message = f"{recording.attempt.upstream} {what} after pings had been sent"
-        return await self._end_begun(begun, Failure(code="upstream_error", message=message))
+        await self._end_begun(begun, Failure(code="upstream_error", message=message))
+        self._relayed.relay.left(self.live, self)  # whatever still comes, nobody reads it here
+        return begun
 
     async def _end_begun(self, begun: RawResponse, failure: Failure) -> web.StreamResponse:
         """All that is left to say in a stream whose head was ours: an error event, and no end."""

@@ -138,13 +138,26 @@ async def test_an_answer_that_cannot_follow_pings_is_one_error_event(gateway, up
         await sent.read_until(PINGS["openai"])
         gate.open()
         await sent.read()
-        kept = await gw.request("GET", f"/-/calls/{sent.call_id}/response")
+        call = await gw.final(sent.call_id)
 
     assert not sent.complete
     event = sent.body.replace(PINGS["openai"], b"")
     assert b"upstream_error" in event
     assert (event.startswith(b"data: {"), event.count(b"\n\n")) == (True, 1)
-    assert kept.status == answer.status  # the record has it as it was
+    assert call["attempts"][0]["status"] == answer.status  # the record has it as it was
+
+
+async def test_a_stream_that_cannot_follow_pings_is_not_left_running(gateway, upstream):
+    gate = Gate()
+    packed = stream([FIRST, SECOND], gate, headers=[*SSE, ("Content-Encoding", "gzip")])
+    upstream.answer = stall(0.1, packed)
+    async with gateway(upstreams=pinging()) as gw:
+        sent = await gw.send_chat(stream=True)
+        await sent.read()
+        await upstream.wait_closed(upstream.request)
+        call = await gw.final(sent.call_id)
+
+    assert (call["status"], call["client_gone"]) == ("cancelled", True)
 
 
 async def test_pings_do_not_keep_a_silent_upstream_alive(gateway, upstream):
