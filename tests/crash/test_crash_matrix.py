@@ -66,9 +66,9 @@ async def test_the_checker_finds_what_a_journal_that_answers_early_loses(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("durability", ["process", "power-loss"])
-@pytest.mark.parametrize("seed", range(50))
+@pytest.mark.parametrize("seed", range(25))
 async def test_matrix_of_random_instants(tmp_path, upstream, durability, seed):
-    """300 deaths."""
+    """150 deaths."""
     found = await live_and_die(
         tmp_path, upstream, durability=durability, seed=seed, lives=3, count=COUNT
     )
@@ -81,13 +81,16 @@ async def test_matrix_of_random_instants(tmp_path, upstream, durability, seed):
 @pytest.mark.parametrize(
     ("syscall", "nth"),
     [
-        *(("fdatasync", nth) for nth in range(1, 121, 3)),  # between a commit and its answer
-        *(("pwrite64", nth) for nth in range(1, 1201, 30)),  # in the middle of a commit
-        *(("/^send", nth) for nth in range(1, 1201, 30)),  # before a byte to client or upstream
+        *(("fdatasync", nth) for nth in range(1, 142, 2)),  # between a commit and its answer
+        *(("pwrite64", nth) for nth in range(1, 5001, 100)),  # in the middle of a commit
+        *(("/^send", nth) for nth in range(1, 961, 16)),  # before a byte to client or upstream
     ],
 )
 async def test_matrix_of_commits_and_sends(tmp_path, upstream, syscall, nth):
-    """The process dies as its *nth* such system call begins, at the start of the gateway or later."""
+    """The process dies as its *nth* such system call begins, at its start or later.
+
+    A whole run makes about 140, 5,000 and 960 of them (in the thread that makes most).
+    """
     inject = f"inject={syscall}:signal=KILL:when={nth}"
     strace = ("strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={syscall}", "-e", inject)
     rng = random.Random(nth)
