@@ -130,6 +130,11 @@ class Journey:
                 await scenario.fetch(gateway, sent, call_id)
         self.found += findings(Run(self.sent, self.log, journal, self.deaths))
 
+    async def first_accepted(self) -> None:
+        """Return as soon as a client was told 202."""
+        while not any(sent.accepted for sent in self.sent):  # noqa: ASYNC110 - looked at, not told
+            await asyncio.sleep(0.001)
+
     async def after(self, hits: int, pause_s: float) -> None:
         """Return *pause_s* after the upstream has seen *hits* more requests."""
         await self.upstream.wait_hits(self.upstream.hits + hits)
