@@ -197,6 +197,16 @@ class Call:
         return sum(1 for attempt in self.attempts if attempt.counts)
 
 
+def is_taken_up(
+    *, detached: object, keyed: bool, client_gone: object, finishes: bool, needs_secret: object
+) -> bool:
+    """Whether a start would take an open call up: somebody can come back for it, nothing is missing.
+
+    *keyed*: it has an Idempotency-Key. *finishes*: its client may leave without ending it.
+    """
+    return bool(detached or keyed or (client_gone and finishes)) and not needs_secret
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """A piece of a body on its way to the journal, at most `PART_BYTES` of it.

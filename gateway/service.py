@@ -246,7 +246,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             service.admission.pause(name, True)
         retention = Retention(journal, lambda: service.settings.journal, now)
         for background in (
-            relay.run(), watch_loop_lag(metrics), _check_file(journal), retention.run(),
+            relay.run(), watch_loop_lag(metrics), journal.quick_check(), retention.run(),
         ):  # fmt: skip
             stack.callback(tasks.create_task(background).cancel)
         # An address that is taken must stop the start before it takes a paid call up.
@@ -342,11 +342,6 @@ async def _recover(relay: Relay, journal: Journal) -> None:
         relay.recover(call)
     if any(relay.recovered.values()):
         log.warning("calls_recovered", **relay.recovered)
-
-
-async def _check_file(journal: Journal) -> None:
-    """The whole file is read once after the start; damage ends the acceptance of calls."""
-    await journal.quick_check()
 
 
 def _hasher(key: bytes) -> Callable[[bytes], str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 
 from pydantic_core import from_json
 
-from gateway.call import OnDisconnect, Status
+from gateway.call import OnDisconnect, Status, is_taken_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +136,15 @@ class CallRecord:
 
     @property
     def survives_restart(self) -> bool:
-        """Whether a start would take the call up as it stands.
-
-        That is: it needs nothing that the journal lacks, and somebody can come back for it.
-        """
+        """Whether a start would take the call up as it stands."""
         row = self.row
-        if self.status.is_final or row.needs_secret:
-            return False
-        left = row.client_gone and row.on_disconnect == OnDisconnect.FINISH
-        return bool(row.detached or row.idempotency_key is not None or left)
+        return not self.status.is_final and is_taken_up(
+            detached=row.detached,
+            keyed=row.idempotency_key is not None,
+            client_gone=row.client_gone,
+            finishes=row.on_disconnect == OnDisconnect.FINISH,
+            needs_secret=row.needs_secret,
+        )
 
     def attempt(self, number: int) -> AttemptRow | None:
         """The attempt of that *number*, once it has ended."""

@@ -49,6 +49,13 @@ def redact_query(query: str) -> str:
     return "&".join(map(_redact_pair, query.split("&")))
 
 
+def has_secret_parameter(query: str) -> bool:
+    """Whether *query* has a parameter whose value the journal does not hold."""
+    if not _SUSPECT.search(query):
+        return False
+    return any(_secret_at(pair) is not None for pair in query.split("&"))
+
+
 def redact_target(target: str) -> str:
     """A path with its query (`/v1/models?key=…`), redacted like a query."""
     path, mark, query = target.partition("?")
@@ -63,7 +70,15 @@ def _header_name(raw: bytes) -> tuple[str, bool]:
 
 
 def _redact_pair(pair: str) -> str:
-    """What follows a secret name is redacted up to the next `&`.
+    """What follows a secret name is redacted up to the next `&`."""
+    value_at = _secret_at(pair)
+    if value_at is None or value_at == len(pair):  # no credential, or an empty one
+        return pair
+    return pair[:value_at] + REDACTED
+
+
+def _secret_at(pair: str) -> int | None:
+    """Where the value of a secret name begins; None: *pair* holds none.
 
     Some servers also take `;` as a separator: a name after one counts, a value does not end there.
     """
@@ -71,10 +86,10 @@ def _redact_pair(pair: str) -> str:
     for field in pair.split(";"):
         name, equals, _ = field.partition("=")
         value_at = start + len(name) + len(equals)
-        if equals and value_at < len(pair) and _is_secret(name):
-            return pair[:value_at] + REDACTED
+        if equals and _is_secret(name):
+            return value_at
         start += len(field) + 1
-    return pair
+    return None
 
 
 def _is_secret(name: str) -> bool:

@@ -109,8 +109,7 @@ class LiveCall:
 
         Raises: JournalUnavailable - there is no such call
         """
-        while self.offer is None and not self.over:
-            await self.change()
+        await self.wait_offer()
         if self.accepted.done():
             self.accepted.result()
         return self.take()

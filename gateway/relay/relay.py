@@ -33,7 +33,7 @@ from gateway.relay.live_call import Client, Ended, LiveCall
 from gateway.relay.recorder import Recorder
 from gateway.relay.report import Report
 from gateway.relay.restart import cut_by_crash, end_at_start, end_at_stop, survives_restart
-from gateway.relay.retry import Again, may_repeat, next_step, retry_after_s
+from gateway.relay.retry import Again, Final, may_repeat, next_step, retry_after_s
 from gateway.relay.twins import Twins
 from gateway.relay.upstream import Upstream
 from gateway.telemetry.metrics import Metrics
@@ -192,8 +192,6 @@ class Relay:
             if not live.accepted.done():
                 if place.granted:
                     self._begin_attempt(live)
-                else:
-                    call.wait_reason = place.reason
                 await self._journal.accept(call)
                 live.accepted.set_result(None)
                 if not place.granted and _is_parked(call):
@@ -277,7 +275,7 @@ class Relay:
             attempt.finished_at = self._now()
             self._report.attempt_ended(attempt)
 
-    def _next_step(self, live: LiveCall) -> object:
+    def _next_step(self, live: LiveCall) -> Final | Again:
         call, attempt = live.call, live.call.attempts[-1]
         recording = live.recording
         assert recording is not None

@@ -5,18 +5,19 @@ holds whole; everything else ends `failed` with `interrupted`.
 """
 
 from gateway import config
-from gateway.call import Attempt, Call, Failure, OnDisconnect, Outcome, Status
+from gateway.call import Attempt, Call, Failure, OnDisconnect, Outcome, Status, is_taken_up
 from gateway.relay.live_call import Ended
 
 
 def survives_restart(call: Call) -> bool:
     """Whether a start would take *call* up: somebody can come back for it, and nothing is missing."""
-    wanted = (
-        call.detached
-        or call.options.idempotency_key is not None
-        or (call.client_gone and call.on_disconnect is OnDisconnect.FINISH)
+    return is_taken_up(
+        detached=call.detached,
+        keyed=call.options.idempotency_key is not None,
+        client_gone=call.client_gone,
+        finishes=call.on_disconnect is OnDisconnect.FINISH,
+        needs_secret=call.needs_secret,
     )
-    return wanted and not call.needs_secret
 
 
 def cut_by_crash(attempt: Attempt, now: float) -> None:

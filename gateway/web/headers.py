@@ -18,7 +18,6 @@ _NOT_RELAYED = frozenset({b"host", b"expect", b"x-gateway-key"})
 MAX_WAIT_S = 3600.0
 _TAG = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _PRINTABLE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?\Z")
-_SECRET_PARAMETERS = frozenset({b"key", b"api_key", b"access_token", b"token", b"sig"})
 
 
 def options(raw: Headers) -> Options:
@@ -102,13 +101,6 @@ def travelling(raw: Headers, upstream: config.Upstream) -> tuple[Headers, bool]:
             continue
         fields.append((name, value))
     return tuple(fields), passed
-
-
-def has_secret_parameter(query: str) -> bool:
-    """Whether the journal will hold *query* only in part."""
-    return "=" in query and any(
-        name.lower() in _SECRET_PARAMETERS for name, _ in _parameters(query)
-    )
 
 
 def has_credential(upstream: config.Upstream) -> bool:

@@ -150,10 +150,11 @@ async def follow_recorded(
     request: web.Request, reader: Reader, record: CallRecord, number: int | None, offset: int
 ) -> web.StreamResponse:
     """The recorded bytes of a final call's answer from *offset* on."""
-    size = choose_attempt(record, number).body_bytes
-    told = [("Stream-Next-Offset", str(max(offset, size))), ("Stream-Closed", "true"), *SAFE]
-    if not choose_attempt(record, number).complete:
-        told = list(SAFE)
+    attempt = choose_attempt(record, number)
+    told = list(SAFE)
+    if attempt.complete:
+        end = str(max(offset, attempt.body_bytes))
+        told = [("Stream-Next-Offset", end), ("Stream-Closed", "true"), *SAFE]
     return await _answer(request, reader, record, number, told=told, offset=offset)
 
 

@@ -19,7 +19,7 @@ from gateway.errors import BadRequest, BodyTooLarge, Conflict, Gone
 from gateway.journal.bodies import request_body
 from gateway.journal.reader import Reader
 from gateway.journal.records import CallRecord, CallRow, header_fields
-from gateway.journal.redaction import REDACTED
+from gateway.journal.redaction import REDACTED, has_secret_parameter
 from gateway.relay.live_call import LiveCall
 from gateway.relay.relay import Relay
 from gateway.relay.upstream import CREDENTIALS
@@ -227,7 +227,7 @@ def _fields(record: CallRecord, upstream: config.Upstream, query: str) -> Header
     stored = header_fields(record.request.headers)
     recorded = [(name.encode("latin-1"), value.encode("latin-1"), value) for name, value in stored]
     lost = {name.lower() for name, _, value in recorded if value == REDACTED} & CREDENTIALS
-    if (lost and not headers.has_credential(upstream)) or headers.has_secret_parameter(query):
+    if (lost and not headers.has_credential(upstream)) or has_secret_parameter(query):
         raise Conflict(
             "the call needs a credential of its client, and the journal keeps none; send it anew"
         )

@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 from gateway import config
 from gateway.call import Call, Headers, OnDisconnect, Request, header
 from gateway.errors import BadRequest, BodyTooLarge
+from gateway.journal.redaction import has_secret_parameter
 from gateway.relay.webhooks import receiver_of
 from gateway.web import headers, routing
 
@@ -147,7 +148,7 @@ async def read_call(
         max_attempts=options.max_attempts or allowed,
         created_at=created_at,
         deadline_at=None if options.timeout_s is None else created_at + options.timeout_s,
-        needs_secret=passes_credential or headers.has_secret_parameter(sent_query),
+        needs_secret=passes_credential or has_secret_parameter(sent_query),
         fingerprint=_fingerprint(request.method, upstream.name, path, query, digest),
         detached=options.detached,
         client_waited=options.wait_s > 0 or not options.detached,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gateway.call import OnDisconnect, Options
 from gateway.config import Upstream
 from gateway.errors import BadRequest
+from gateway.journal.redaction import has_secret_parameter
 from gateway.web import headers
 
 OPENAI = Upstream(name="openai", base_url="https://api.openai.com/v1")
@@ -161,7 +162,7 @@ def test_geminis_key_is_left_out_where_the_upstream_has_its_own(query, upstream,
     ],
 )  # fmt: skip
 def test_a_query_that_the_journal_will_hold_in_part_is_recognised(query, secret):
-    assert headers.has_secret_parameter(query) is secret
+    assert has_secret_parameter(query) is secret
 
 
 # -- what travels
