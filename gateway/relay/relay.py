@@ -173,8 +173,9 @@ class Relay:
             if not live.accepted.done():
                 live.accepted.set_exception(error)
                 live.accepted.exception()  # nobody has to look: its client may have left
-            self._forget(live)  # else the journal has closed: the next start knows the call
-            return
+                self._forget(live)
+                return
+            ended = Ended(Status.FAILED, Failure(code=error.code, message=error.message))
         except asyncio.CancelledError:
             if live.stopping is None:
                 raise
@@ -322,8 +323,6 @@ class Relay:
         call, recording = live.call, live.recording
         live.finishing = True
         attempt = call.attempts[-1] if call.attempts else None
-        if attempt is not None and live.stopping is not None and attempt.finished_at is None:
-            attempt.finished_at = self._now()
         if attempt is not None and attempt.outcome in (None, Outcome.CANCELLED):
             self._mark_cut(attempt, ended)
         if recording is not None and recording.ended and recording.attempt is call.answer:
@@ -349,6 +348,7 @@ class Relay:
             self._tell_webhook(call)
 
     def _mark_cut(self, attempt: Attempt, ended: Ended) -> None:
+        attempt.finished_at = attempt.finished_at or self._now()
         if ended.failure is not None and ended.failure.code == "interrupted":
             attempt.outcome, attempt.ambiguous, attempt.counts = Outcome.INTERRUPTED, True, False
         else:

@@ -34,6 +34,7 @@ class MemoryJournal:
     def __init__(self, *, commit_s: float = 0.0) -> None:
         self.commit_s = commit_s
         self.available = True
+        self.is_unreadable = False
         self.records: dict[int, Record] = {}
         self._seq = 0
 
@@ -86,6 +87,8 @@ class MemoryJournal:
     # -- the reader's side
 
     async def request(self, call: Call) -> Request:
+        if self.is_unreadable:
+            raise JournalUnavailable
         return self.records[call.seq].request
 
     async def keyed(self, client: str, key: str) -> KeyedCall | None:

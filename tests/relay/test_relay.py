@@ -130,6 +130,19 @@ async def test_a_call_that_gets_no_slot_in_time_expires_unsent():
     world.check_at_rest()
 
 
+async def test_a_call_whose_body_cannot_be_read_back_ends_and_says_so():
+    """Dropped silently, it would have stood there as running until the next start."""
+    async with open_world(max_in_flight=1) as world:
+        parked = world.call(detached=True)
+        world.journal.is_unreadable = True
+        told = await ask_all(world, [world.call(), parked])
+
+    assert told == [("200", 10), ("journal_unavailable", 10)]
+    assert world.status(parked) is Status.FAILED
+    assert len(world.upstream.began) == 1
+    world.check_at_rest()
+
+
 async def test_a_detached_call_waits_as_long_as_it_takes():
     async with open_world(max_in_flight=1, limits={"queue_timeout_s": 4}) as world:
         told = await ask_all(world, [world.call(), world.call(detached=True)])

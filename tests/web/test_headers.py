@@ -158,7 +158,8 @@ def test_geminis_key_is_left_out_where_the_upstream_has_its_own(query, upstream,
     ("query", "secret"),
     [
         ("key=1", True), ("API_KEY=1", True), ("a=1&access_token=2", True), ("token=", True),
-        ("s%69g=1", True), ("", False), ("keys=1", False), ("token", False), ("x=key", False),
+        ("s%69g=1", True), ("a=1;token=x", True),
+        ("", False), ("keys=1", False), ("token", False), ("x=key", False),
     ],
 )  # fmt: skip
 def test_a_query_that_the_journal_will_hold_in_part_is_recognised(query, secret):
