@@ -11,6 +11,7 @@ or when the client closes its connection.
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -48,10 +49,11 @@ class ScriptedUpstream:
     in_flight: int = 0
     peak: int = 0
     port: int = 0
+    tls: ssl.SSLContext | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def hits(self) -> int:
@@ -90,6 +92,7 @@ class ScriptedUpstream:
             "127.0.0.1",
             self.port,
             backlog=1024,
+            ssl=self.tls,
         )
         self.port = self._server.sockets[0].getsockname()[1]
 

@@ -7,6 +7,7 @@ of an answer only the status counts, and no more than 64 KiB is read. Every fail
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -67,8 +68,7 @@ class Poster:
         except TimeoutError:
             error = f"no answer within {self._within_s:g} s"
         except aiohttp.ClientConnectorError as failed:
-            refused = isinstance(failed.os_error, AddressRefused)
-            error = str(failed.os_error) if refused else "it cannot be reached"
+            error = _why(failed.os_error)
         except (aiohttp.ClientError, ValueError, OSError) as failed:
             error = f"it sent no valid answer ({type(failed).__name__})"
         else:
@@ -83,10 +83,12 @@ async def open_poster(
     within_s: float = WITHIN_S,
     resolver: AbstractResolver | None = None,
     why_not: Callable[[str], str | None] = why_refused,
+    trust: ssl.SSLContext | bool = True,
 ) -> AsyncIterator[Poster]:
     """Two sessions: one that looks at every address, one for hosts that may be anywhere.
 
     *own_port* is where this gateway listens: through no public address does a webhook come back.
+    *trust* is whose certificates are believed; True: the system's, or SSL_CERT_FILE's.
     """
 
     def open_socket(info: tuple[int, int, int, str, tuple[str, int]]) -> socket.socket:
@@ -98,8 +100,8 @@ async def open_poster(
         return socket.socket(family, kind, protocol)
 
     resolver = resolver or _Resolver()
-    public = _connector(resolver, open_socket)
-    anywhere = _connector(resolver, None)
+    public = _connector(resolver, open_socket, trust)
+    anywhere = _connector(resolver, None, trust)
     try:
         async with _session(public) as guarded, _session(anywhere) as unguarded:
             yield Poster(guarded, unguarded, within_s)
@@ -108,7 +110,9 @@ async def open_poster(
 
 
 def _connector(
-    resolver: AbstractResolver, open_socket: Callable[..., socket.socket] | None
+    resolver: AbstractResolver,
+    open_socket: Callable[..., socket.socket] | None,
+    trust: ssl.SSLContext | bool,
 ) -> aiohttp.TCPConnector:
     return aiohttp.TCPConnector(
         limit=0,
@@ -116,6 +120,7 @@ def _connector(
         use_dns_cache=False,
         resolver=resolver,
         socket_factory=open_socket,
+        ssl=trust,
     )
 
 
@@ -128,6 +133,17 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
         trust_env=False,
         skip_auto_headers=("Accept-Encoding",),
     )
+
+
+def _why(failed: OSError) -> str:
+    """Why there is no connection, in words that help whoever set the receiver up."""
+    if isinstance(failed, AddressRefused):
+        return str(failed)
+    if isinstance(failed, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {failed.verify_message}"
+    if isinstance(failed, ssl.SSLError):
+        return f"it speaks no TLS that we understand ({failed.reason})"
+    return "it cannot be reached"
 
 
 async def _discard(answer: aiohttp.ClientResponse) -> None:

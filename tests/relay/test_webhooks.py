@@ -5,14 +5,16 @@ import base64
 import json
 import random
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 from pydantic import SecretStr
 from standardwebhooks import Webhook
@@ -25,6 +27,7 @@ from gateway.journal.writer import Journal
 from gateway.relay.webhook_post import open_poster
 from gateway.relay.webhook_schedule import DELAYS_S
 from gateway.relay.webhooks import AT_ONE_RECEIVER, Webhooks
+from tests import certificates
 from tests.running_journal import begin_attempt, committed, end_attempt, end_call, make_call
 from tests.running_journal import open_running as open_running_journal
 from tests.scripted_upstream import ScriptedUpstream
@@ -109,6 +112,7 @@ def bench(tmp_path):
         resolver: AbstractResolver | None = None,
         why_not: Callable[[str], str | None] | None = None,
         own_port: int = 0,
+        trust: ssl.SSLContext | bool = True,
         **options: Any,
     ) -> AsyncIterator[Bench]:
         path = tmp_path / "gateway.db"
@@ -118,7 +122,11 @@ def bench(tmp_path):
             open_running_journal(path, now=now) as journal,
             open_reader(path) as reader,
             open_poster(
-                own_port=lambda: own_port, within_s=within_s, resolver=resolver, **guard
+                own_port=lambda: own_port,
+                within_s=within_s,
+                resolver=resolver,
+                trust=trust,
+                **guard,
             ) as poster,
             asyncio.TaskGroup() as tasks,
         ):
@@ -414,6 +422,79 @@ def test_nothing_but_calls_and_webhooks_leaves_the_gateway():
     }
 
     assert opening == {"relay/upstream.py", "relay/webhook_post.py"}
+
+
+# TLS
+
+
+async def test_a_receiver_behind_tls_is_told(bench):
+    authority = trustme.CA()
+    async with (
+        ScriptedUpstream(tls=certificates.serving(authority, "127.0.0.1")) as receiver,
+        bench(trust=certificates.trusting(authority)) as it,
+    ):
+        delivery = await it.wait_over(await it.finish(1, hook(receiver)))
+
+    assert (delivery.status, delivery.last_status) == ("delivered", 200)
+    Webhook(SECRET).verify(receiver.request.body, dict(receiver.request.headers))
+
+
+async def test_a_public_receiver_is_told_under_its_name(bench):
+    authority = trustme.CA()
+    async with ScriptedUpstream(
+        tls=certificates.serving(authority, "hooks.example.com")
+    ) as receiver:
+        names, trust = Names(receiver.port, ["127.0.0.1"]), certificates.trusting(authority)
+        async with bench(resolver=names, why_not=lambda _: None, trust=trust) as it:
+            delivery = await it.wait_over(await it.finish(1, "https://hooks.example.com/hook"))
+
+    assert delivery.status == "delivered"
+    assert receiver.request.header("host") == "hooks.example.com"
+
+
+@pytest.mark.parametrize(
+    ("names", "until", "is_known", "why"),
+    [
+        (["127.0.0.1"], None, False, "unable to get local issuer certificate"),
+        (
+            ["127.0.0.2", "hooks.example.com"], None, True,
+            "IP address mismatch, certificate is not valid for '127.0.0.1'.",
+        ),
+        (["127.0.0.1"], datetime.now(UTC) - timedelta(days=1), True, "certificate has expired"),
+    ],
+    ids=["of nobody known", "of somebody else", "of yesterday"],
+)  # fmt: skip
+async def test_a_certificate_that_is_not_trusted_is_a_failed_try(
+    bench, names, until, is_known, why
+):
+    authority = trustme.CA()
+    trust = certificates.trusting(authority if is_known else trustme.CA())
+    tls = certificates.serving(authority, *names, until=until)
+    async with (
+        ScriptedUpstream(tls=tls) as receiver,
+        bench(trust=trust, delays_s=(0.0, 3600.0)) as it,
+    ):
+        call = await it.finish(1, hook(receiver))
+        delivery = await it.wait(call, lambda delivery: delivery.attempts == 1)
+
+        assert (delivery.status, delivery.last_status) == ("pending", None)
+        assert await it.errors(call) == [f"its certificate is not trusted: {why}"]
+        assert receiver.hits == 0
+
+
+async def test_a_receiver_that_speaks_no_tls_is_a_failed_try(bench):
+    def answer_in_clear(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer_in_clear, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    async with server, bench(delays_s=(0.0,)) as it:
+        call = await it.finish(1, f"https://{host}:{port}/")
+        await it.wait_over(call)
+        (error,) = await it.errors(call)
+
+    assert error.startswith("it speaks no TLS that we understand")
 
 
 # who delays whom
