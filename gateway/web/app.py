@@ -18,6 +18,7 @@ from gateway import config
 from gateway.errors import BadHost, BadRequest, Forbidden, GatewayError, NotFound, Refused
 from gateway.telemetry.metrics import Metrics
 from gateway.web import errors, headers
+from gateway.web.connection import Refuse, Server, max_connections
 from gateway.web.response import RawResponse
 
 log = structlog.get_logger()
@@ -82,7 +83,7 @@ class Runner(web.AppRunner):
         self,
         app: web.Application,
         relayed: RawHandler,
-        turn_away: Callable[[BaseRequest, Refused], Awaitable[web.StreamResponse]],
+        turn_away: Refuse,
         *,
         settings: Callable[[], config.Config],
         metrics: Metrics,
@@ -110,21 +111,26 @@ class Runner(web.AppRunner):
         assert server is not None
         own = server.request_handler
 
+        async def refuse(request: BaseRequest, path: str, refused: Refused) -> web.StreamResponse:
+            if path.startswith("/-/"):
+                self._metrics.refused(refused.code)
+                return await _refuse(request, refused)
+            return await self._turn_away(request, path, refused)
+
         async def dispatch(request: BaseRequest) -> web.StreamResponse:
             path = request.raw_path
             if refusal := self._bad_host(request):
-                if not path.startswith("/-/"):
-                    return await self._turn_away(request, refusal)
-                self._metrics.refused(refusal.code)
-                return await _refuse(request, refusal)
+                return await refuse(request, path, refusal)
             if path.startswith("/-/"):
                 return await own(request)
             if path == "/" and request.method in ("GET", "HEAD"):  # some APIs take POST there
                 return _redirect("/-/ui/")
             return await self._relayed(request)
 
-        server.request_handler = dispatch
-        return server
+        return Server(
+            dispatch, request_factory=server.request_factory, refuse=refuse,
+            max_connections=max_connections(self._settings().limits.max_in_flight), **self._kwargs,
+        )  # fmt: skip
 
     def connections(self) -> int:
         """How many connections of clients are open."""

@@ -117,9 +117,11 @@ class Relayed:
         except Gone as gone:
             return await self.refuse(request, gone, dialect)
 
-    async def turn_away(self, request: BaseRequest, refused: Refused) -> web.StreamResponse:
-        """Answer a request that is not looked at any further."""
-        return await self.refuse(request, refused, self._guess_dialect(request, request.raw_path))
+    async def turn_away(
+        self, request: BaseRequest, path: str, refused: Refused
+    ) -> web.StreamResponse:
+        """Answer a request for *path* that is not looked at any further."""
+        return await self.refuse(request, refused, self._guess_dialect(request, path))
 
     def _guess_dialect(self, request: BaseRequest, path: str) -> errors.Dialect:
         """The dialect of a request that was refused before its upstream was chosen."""

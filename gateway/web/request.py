@@ -23,6 +23,8 @@ from gateway.relay.webhooks import receiver_of
 from gateway.web import headers, routing
 
 OFF_LOOP_BYTES = 262_144  # hashing and parsing more than this would be felt by every other call
+BODY_S = 30.0  # within which a body is here, …
+BODY_BYTES_PER_S = 1024  # … and a second more for each of these
 _INFLATED_BYTES = 33_554_432
 
 
@@ -61,7 +63,8 @@ def split_target(request: BaseRequest) -> tuple[str, str]:
 async def read_body(request: BaseRequest, max_bytes: int) -> bytes:
     """The whole body.
 
-    Raises: BodyTooLarge, before reading where Content-Length tells, else as soon as the bound is passed
+    Raises: BodyTooLarge, before reading where Content-Length tells, else as soon as the bound is passed;
+            BadRequest, where it does not arrive in time
     """
     declared = request.content_length
     if declared is not None and declared > max_bytes:
@@ -74,13 +77,22 @@ async def read_body(request: BaseRequest, max_bytes: int) -> bytes:
     ):
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     content = request.content
-    first = await content.readany()
+    first = await content.readany() if content.is_eof() else b""  # it is all here: nothing to time
     if content.at_eof() and len(first) <= max_bytes:
         return first
     pieces, size = [first], len(first)
-    while size <= max_bytes and (piece := await content.readany()):
-        pieces.append(piece)
-        size += len(piece)
+    began = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout_at(began + BODY_S) as due:
+            while size <= max_bytes and (piece := await content.readany()):
+                pieces.append(piece)
+                size += len(piece)
+                due.reschedule(began + BODY_S + size / BODY_BYTES_PER_S)
+    except TimeoutError:
+        raise BadRequest(
+            f"of the body, {size} bytes arrived in {BODY_S + size / BODY_BYTES_PER_S:.0f} s:"
+            f" send at least {BODY_BYTES_PER_S} bytes a second"
+        ) from None
     if size > max_bytes:
         raise BodyTooLarge(_too_large(max_bytes))
     return b"".join(pieces)

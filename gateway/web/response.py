@@ -58,7 +58,9 @@ class RawResponse(web.StreamResponse):
         else:
             self.framing = "close"
         self._length = length
-        self._keep_alive = request.keep_alive and self.framing != "close"
+        # Whoever is answered before their request has ended is not listened to any further.
+        whole = request.content.is_eof()
+        self._keep_alive = request.keep_alive and whole and self.framing != "close"
         self._taken = 0
         self._held = b""
         self.started = False

@@ -34,9 +34,9 @@ def serve(relayed: list[str]) -> Serve:
         relayed.append(f"{request.method} {request.raw_path}")
         return await answer(request, 299)
 
-    async def turn_away(request: BaseRequest, refused: Refused) -> web.StreamResponse:
+    async def turn_away(request: BaseRequest, _: str, refused: Refused) -> web.StreamResponse:
         relayed.append(refused.code)
-        return await answer(request, 421)
+        return await answer(request, 421 if refused.code == "bad_host" else 400)
 
     async def answer(request: BaseRequest, status: int) -> web.StreamResponse:
         response = RawResponse(request, status=status, reason=None, headers=(), length=0)
@@ -206,7 +206,7 @@ async def test_two_hosts_are_one_too_many(serve, relayed):
         answer = await client.request("GET", "/v1/x", headers=twice)
 
     assert answer.status == 400
-    assert relayed == []
+    assert relayed == ["bad_request"]
 
 
 # -- old and odd clients

@@ -1,0 +1,155 @@
+"""One client's connection: what aiohttp's protocol leaves open to slow and hostile peers.
+
+Invariant: no peer holds a connection for nothing. A head that has begun is whole within `HEAD_S`; a
+client with something to read takes some of it every `WRITE_IDLE_S`; there are never more connections
+than descriptors for them. What the parser itself refuses is answered like all that is refused.
+"""
+
+import asyncio
+import resource
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
+from typing_extensions import override
+
+from gateway.errors import BadRequest, Refused
+
+log = structlog.get_logger()
+
+HEAD_S = 10.0  # aiohttp waits for the rest of a head as long as for the next request
+WRITE_IDLE_S = 30.0
+_TARGET_BYTES = 128  # of a head: enough to tell whose API was meant
+OWN_DESCRIPTORS = 64  # journal, listener, logs, webhooks
+
+#: Answers a request that stays unread: (request, its path as far as it is known, why).
+Refuse = Callable[[BaseRequest, str, Refused], Awaitable[web.StreamResponse]]
+
+
+class Server(web.Server):
+    """Makes a `Connection` of each that is accepted, as long as there are not too many."""
+
+    def __init__(self, *args: Any, refuse: Refuse, max_connections: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.refuse = refuse
+        self.max_connections = max_connections
+        self.turned_away = 0  #: connections closed at once, one too many
+
+    @override
+    def __call__(self) -> RequestHandler:
+        return Connection(self, loop=self._loop, **self._kwargs)
+
+
+class Connection(RequestHandler):
+    """One connection, from its first byte to its last."""
+
+    __slots__ = ("_head", "_head_timer", "_server", "_write_timer")
+
+    def __init__(self, server: Server, **kwargs: Any) -> None:
+        super().__init__(server, **kwargs)
+        self._server = server
+        self._head = b""  # how the last head began
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A peer connected; one too many is hung up on."""
+        super().connection_made(transport)
+        if len(self._server.connections) > self._server.max_connections:
+            self._server.turned_away += 1
+            self.force_close()
+
+    @override
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The peer is gone, and with it what was timed."""
+        self._stop_head_timer()
+        self._stop_write_timer()
+        super().connection_lost(exc)
+
+    # -- a head that does not end
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        """Bytes arrived: of a head where nothing else is being read."""
+        waiting = self._waiter
+        if waiting is None or waiting.done():
+            super().data_received(data)
+            return
+        if self._head_timer is None:
+            self._head = data[:_TARGET_BYTES]
+        super().data_received(data)
+        if waiting.done():
+            self._stop_head_timer()
+        elif self._head_timer is None:
+            self._head_timer = self._loop.call_later(HEAD_S, self.force_close)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    # -- a client that does not read
+
+    @override
+    def pause_writing(self) -> None:
+        """The client is behind by a whole buffer."""
+        super().pause_writing()
+        self._expect_progress()
+
+    @override
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._stop_write_timer()
+        super().resume_writing()
+
+    def _expect_progress(self, unsent: int | None = None) -> None:
+        transport = self.transport
+        if transport is None:
+            return
+        left = transport.get_write_buffer_size()
+        if unsent is not None and left >= unsent:
+            log.info("client_stopped_reading", unsent_bytes=left)
+            transport.abort()
+            return
+        self._write_timer = self._loop.call_later(WRITE_IDLE_S, self._expect_progress, left)
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    # -- what the parser refuses
+
+    @override
+    def _make_error_handler(self, err_info: Any) -> Callable[..., Awaitable[web.StreamResponse]]:
+        """Our refusal instead of a line of plain text."""
+        path = _path(self._head)
+        refused = BadRequest(f"this is not HTTP/1.1 as it has to be: {err_info.message}")
+
+        async def handler(request: BaseRequest) -> web.StreamResponse:
+            return await self._server.refuse(request, path, refused)
+
+        return handler
+
+
+def _path(head: bytes) -> str:
+    """The path of the request line of *head*; "/" where it has none."""
+    words = head.partition(b"\n")[0].split(b" ")
+    target = words[1].decode("latin-1") if len(words) > 1 else ""
+    return target.partition("?")[0] if target.startswith("/") else "/"
+
+
+def max_connections(in_flight: int) -> int:
+    """How many clients may be connected while *in_flight* attempts are, by the descriptors we have.
+
+    The soft limit is raised to the hard one first.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    left = (1_048_576 if hard == resource.RLIM_INFINITY else hard) - OWN_DESCRIPTORS
+    return max(left - in_flight, left // 2)
