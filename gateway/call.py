@@ -84,11 +84,12 @@ class Request:
     body: bytes | None  #: None: only in the journal (large, or taken up after a restart)
     body_bytes: int
     sha256: str  #: of the body, hex
+    kept_type: str | None = None  #: the media type, where the headers are only in the journal
 
     @property
     def content_type(self) -> str | None:
         """The media type as sent."""
-        return header(self.headers, b"content-type")
+        return header(self.headers, b"content-type") if self.headers else self.kept_type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ from pydantic_core import from_json
 from gateway.call import OnDisconnect, Status, is_taken_up
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: with so many fields that takes four times as long to make
 class CallRow:
-    """A row of `calls`, less what only relaying needs. Flags are 0 or 1."""
+    """A row of `calls`, less what only relaying needs. Flags are 0 or 1. Never changed."""
 
     seq: int
     id: str

@@ -29,7 +29,7 @@ from gateway.call import (
 CALLS = """
 SELECT calls.seq, id, created_ms, method, path, query, upstream, target, model, stream, client,
        address, key_id, fingerprint, replay_of, max_attempts, deadline_ms, on_disconnect,
-       needs_secret, request_bytes, sha256,
+       needs_secret, request_type, request_bytes, sha256,
        priority, fairness_key, queue_timeout_s, tags, idempotency_key, webhook, retry_count,
        version, status, wait_reason, detached, client_waited, client_gone, started_ms,
        first_byte_ms, queued_ms, open_attempt, open_started_ms,
@@ -69,7 +69,7 @@ def _call(row: tuple[Any, ...]) -> Call:
     # fmt: off
     (seq, call_id, created_ms, method, path, query, upstream, target, model, stream, client,
      address, key_id, fingerprint, replay_of, max_attempts, deadline_ms, on_disconnect,
-     needs_secret, request_bytes, sha256,
+     needs_secret, request_type, request_bytes, sha256,
      priority, fairness_key, queue_timeout_s, tags, idempotency_key, webhook, retry_count,
      version, status, wait_reason, detached, client_waited, client_gone, started_ms,
      first_byte_ms, queued_ms, open_attempt, open_started_ms, open_bytes) = row
@@ -85,6 +85,7 @@ def _call(row: tuple[Any, ...]) -> Call:
             body=None,
             body_bytes=request_bytes,
             sha256=sha256,
+            kept_type=request_type and intern(request_type),
         ),
         options=_options(
             priority,

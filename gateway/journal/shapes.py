@@ -7,6 +7,7 @@ Every field is always there. A list leaves out, unless expanded, `attempts` and 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TypeAlias
 
 from pydantic import JsonValue
@@ -91,8 +92,13 @@ def rfc3339(milliseconds: int | None) -> str | None:
     """A time in *milliseconds* since the epoch as `2026-11-22T17:00:00.123Z`."""
     if milliseconds is None:
         return None
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03}Z"
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{_to_the_second(seconds)}.{rest:03}Z"
+
+
+@lru_cache(maxsize=1024)  # the times of a call, and of a page of calls, are mostly of few seconds
+def _to_the_second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def _moment(seconds: float | None) -> str | None:

@@ -11,6 +11,7 @@ import contextlib
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from sys import intern
 
 import structlog
 
@@ -521,8 +522,9 @@ def _is_parked(call: Call) -> bool:
 
 def _park(call: Call) -> None:
     """Let the journal alone hold the body, and the headers too unless only RAM has them whole."""
-    headers = call.request.headers if call.needs_secret else ()
-    call.request = replace(call.request, body=None, headers=headers)
+    request = call.request
+    headers, kind = (request.headers, None) if call.needs_secret else ((), request.content_type)
+    call.request = replace(request, body=None, headers=headers, kept_type=kind and intern(kind))
 
 
 def _deadline_passed() -> Failure:
