@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gateway.call import PART_BYTES, Part
+from gateway.journal.rollups import Tally
 from gateway.journal.rows import Row
 
 ROUND_POSTS = 1_000  # bounds a transaction of small records to some 10 ms
@@ -29,6 +30,7 @@ class Post:
     accepted: tuple[Row, Row] | None = None  #: a new call: its row in `calls`, in `requests`
     changed: Row | None = None  #: where the call stands
     ended: tuple[Row, ...] = ()  #: attempts
+    tally: Tally | None = None  #: what the call adds to statistics, where `changed` is final
     parts: list[Row] = field(default_factory=list)
     part_bytes: int = 0
     bulk: bool = False  #: part of a body that is too large for one post

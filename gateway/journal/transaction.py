@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 
+from pydantic_core import to_json
+
 from gateway.journal import rows
 from gateway.journal.backlog import Post
+from gateway.journal.counting import Counting
+from gateway.journal.rollups import Tally
 from gateway.journal.rows import Columns, Row
 
 MAX_ROWS = 64  # more rows a statement gain nothing, and a prepared one holds 150 bytes a value
-CACHED_STATEMENTS = 128  # the connection's: 5 tables, 7 sizes, with or without the rare columns
+CACHED_STATEMENTS = 128  # the connection's: 6 of them, 7 sizes, with or without the rare columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,10 @@ UPDATE_CALLS = Statement(
     rows.STATE,
     "UPDATE calls SET {changes}, room = NULL FROM (VALUES {rows}) AS new WHERE seq = new.column1",
 )
+UPDATE_OPEN_CALLS = Statement(rows.STATE, f"{UPDATE_CALLS.text} AND finished_ms IS NULL")
+FINISHED = """
+SELECT seq FROM calls WHERE finished_ms IS NOT NULL AND seq IN (SELECT value FROM json_each(?))
+"""
 INSERT_INCOMING = "INSERT OR IGNORE INTO incoming VALUES (?)"
 DELETE_INCOMING = "DELETE FROM incoming WHERE seq = ?"
 
@@ -66,18 +74,40 @@ FORGET = (
 )
 
 
-def write(connection: sqlite3.Connection, posts: Sequence[Post]) -> None:
+def write(connection: sqlite3.Connection, posts: Sequence[Post], counting: Counting) -> None:
     """Commit *posts*, in their order, or none of them. All but new calls may come twice.
+
+    A call that ends is counted once, however often its end comes.
 
     Raises: sqlite3.IntegrityError also where a change names a call that the journal does not have
     """
+    try:
+        try:
+            _write(connection, posts, counting, is_repeat=False)
+        except _RepeatError:  # hardly ever, and to know it for every round costs a statement each
+            _write(connection, posts, counting, is_repeat=True)
+    except BaseException:
+        counting.forget()
+        raise
+
+
+class _RepeatError(Exception):
+    """Some of the calls are not there, or had ended before."""
+
+
+def _write(
+    connection: sqlite3.Connection, posts: Sequence[Post], counting: Counting, *, is_repeat: bool
+) -> None:
     attempts: dict[object, Row] = {}
     changes: dict[int, Row] = {}  # of many changes of a call only the last is written
+    tallies: dict[int, Tally] = {}
     for post in posts:
         for row in post.ended:
             attempts[row[:2]] = row
         if post.changed:
             changes[post.seq] = post.changed
+        if post.tally:
+            tallies[post.seq] = post.tally
     accepted = [post.accepted for post in posts if post.accepted]
 
     cursor = connection.cursor()
@@ -88,8 +118,17 @@ def write(connection: sqlite3.Connection, posts: Sequence[Post]) -> None:
         _execute(cursor, INSERT_REQUESTS, [request for _, request in accepted])
         _execute(cursor, INSERT_CALLS, [call for call, _ in accepted])
         _execute(cursor, REPLACE_ATTEMPTS, list(attempts.values()))
-        if _execute(cursor, UPDATE_CALLS, list(changes.values())) != len(changes):
+        if is_repeat:
+            chosen = (to_json(list(tallies)).decode(),)
+            for (seq,) in cursor.execute(FINISHED, chosen).fetchall():
+                del tallies[seq]
+        update = UPDATE_CALLS if is_repeat else UPDATE_OPEN_CALLS
+        if _execute(cursor, update, list(changes.values())) != len(changes):
+            if not is_repeat:
+                raise _RepeatError
             raise sqlite3.IntegrityError("a change of a call that is not in the journal")
+        if tallies:
+            counting.count(cursor, tallies.values())
 
 
 def forget(connection: sqlite3.Connection, refused: Iterable[tuple[int, str]]) -> None:

@@ -5,7 +5,7 @@ The records of one call are written in the order of their posts, and its latest 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,9 @@ from gateway.journal.committer import Committer
 from gateway.journal.connection import BUSY_TIMEOUT_MS
 from gateway.journal.deletion import Deletion
 from gateway.journal.file import JournalFile, Step, open_file
+from gateway.journal.folding import Folding
 from gateway.journal.lock import Lock, hold_lock
+from gateway.journal.rollups import Load, tally
 from gateway.journal.rows import Row
 
 log = structlog.get_logger(__name__)
@@ -46,13 +48,20 @@ class Journal:
     """Records calls durably. `run()` must be running; `open_journal()` makes one."""
 
     def __init__(
-        self, file: JournalFile, committer: Committer, *, lock: Lock, parked_bytes: int
+        self,
+        file: JournalFile,
+        committer: Committer,
+        *,
+        lock: Lock,
+        parked_bytes: int,
+        now: Callable[[], float],
     ) -> None:
         self.lock = lock
         self.client_key = file.client_key  #: keys the hashes by which clients are told apart
         self._file = file
         self._committer = committer
         self._parked_bytes = parked_bytes
+        self._now = now
         self._next_seq = file.next_seq
         self._damage: str | None = None
         # (seq, attempt) of bodies of which pieces were given up. Kept for good: no later state of
@@ -123,6 +132,18 @@ class Journal:
         Raises: JournalUnavailable, from the future
         """
         return self.work(Deletion(call_seq))
+
+    def keep_statistics(
+        self, loads: Mapping[tuple[int, str], Load], *, sampled_until: int
+    ) -> asyncio.Future[None]:
+        """Record what was in flight and queued (`Folding`), and let older statistics grow coarser.
+
+        Raises: JournalUnavailable, from the future: *loads* are to be given again
+        """
+        now_s = int(self._now())
+        return self.work(
+            Folding(self._file.counting, loads, sampled_until=sampled_until, now_s=now_s)
+        )
 
     def work(self, step: Step) -> asyncio.Future[None]:
         """Take *step* in the writer between rounds, again and again until it returns True.
@@ -202,6 +223,7 @@ class Journal:
             post.parts.append(rows.part(call, part))
             post.part_bytes += len(part.data)
         post.accepted, post.changed, post.ended = accepted, changed, ended
+        post.tally = tally(call) if changed and call.status.is_final else None
         post.future = asyncio.get_running_loop().create_future()
         self._committer.add(post)
         return post.future
@@ -254,6 +276,6 @@ async def open_journal(
         file = await open_file(path, durability=durability, busy_timeout_ms=busy_timeout_ms)
         try:
             committer = Committer(file, now=now, watch_s=watch_s)
-            yield Journal(file, committer, lock=lock, parked_bytes=parked_bytes)
+            yield Journal(file, committer, lock=lock, parked_bytes=parked_bytes, now=now)
         finally:
             await file.close()

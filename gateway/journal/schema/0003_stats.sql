@@ -1,1 +1,21 @@
--- Rollups of finished calls.
+-- Figures of the calls that ended, and of what was in flight and queued, in buckets of time. They
+-- outlive the calls: deleting one changes nothing here. What a row holds: `rollups.py`.
+CREATE TABLE rollups (
+  level    INTEGER NOT NULL,                 -- seconds that a bucket lasts
+  key      TEXT    NOT NULL,                 -- of the calls made with it; '': of all calls
+  start    INTEGER NOT NULL,                 -- seconds since the epoch, a multiple of `level`
+  upstream TEXT    NOT NULL,                 -- '': of the whole gateway, which has no calls of its own
+  data     TEXT    NOT NULL,                 -- JSON
+  PRIMARY KEY (level, key, start, upstream)
+) WITHOUT ROWID;
+
+CREATE INDEX rollups_start ON rollups (level, start);  -- for what becomes coarser, or goes
+
+-- Each level holds what ended before `until`; the rest is still in the next finer one. The finest
+-- holds all calls, and in flight and queued up to `until`.
+CREATE TABLE rollup_levels (
+  level INTEGER PRIMARY KEY,
+  until INTEGER NOT NULL                     -- seconds since the epoch
+);
+
+INSERT INTO rollup_levels (level, until) VALUES (10, 0), (60, 0), (900, 0), (3600, 0), (21600, 0);
