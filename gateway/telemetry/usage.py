@@ -11,13 +11,13 @@ random bytes.
 """
 
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 
 from pydantic import JsonValue
 from pydantic_core import from_json
 
 from gateway.call import Usage
+from gateway.decoding import Decoder
 
 WHOLE_BYTES = 262_144  # a document (a JSON body, or one line) up to this is parsed whole; …
 EDGE_BYTES = 65_536  # … of a longer one only both ends are searched: APIs count first or last
@@ -90,20 +90,17 @@ class UsageReader:
             self._by_line = False
         elif media_type not in ("", "text/plain"):
             self._is_blind = True
-        self._inflate: zlib._Decompress | None = None
-        self._inflate_room = DECODED_BYTES
-        coding = (content_encoding or "identity").strip().lower()
-        if coding in ("gzip", "x-gzip", "deflate"):
-            self._inflate = zlib.decompressobj(wbits=47)  # takes the gzip and the zlib format
-        elif coding != "identity":
-            self._is_blind = True
+        decoder = Decoder(content_encoding, most_bytes=DECODED_BYTES)
+        self._decoder = None if decoder.is_plain else decoder
+        self._is_blind |= decoder.failed
         self._open = _Document()  #: the line that has not ended, or the body so far
         self._counts: dict[str, int] = {}
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the body, as they came from the upstream."""
-        if self._inflate is not None and not self._is_blind:
-            chunk = self._decoded(chunk)
+        if self._decoder is not None and not self._is_blind:
+            chunk = self._decoder.feed(chunk)
+            self._is_blind = self._decoder.failed  # damage and excess leave the whole answer unread
         if self._is_blind:
             return
         if self._by_line is None:
@@ -123,18 +120,6 @@ class UsageReader:
         if self._is_blind:
             return None
         return _usage(self._counts | self._open.counts())
-
-    def _decoded(self, chunk: bytes) -> bytes:
-        """Inflate *chunk*. Damage and excess leave the whole answer unread."""
-        assert self._inflate is not None
-        try:
-            data = self._inflate.decompress(chunk, self._inflate_room + 1)
-        except zlib.error:
-            self._is_blind = True
-            return b""
-        self._inflate_room -= len(data)
-        self._is_blind = self._inflate_room < 0
-        return data
 
     def _read_lines(self, block: bytes) -> None:
         """Read complete lines, of which the first may have begun earlier."""
