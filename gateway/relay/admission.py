@@ -145,6 +145,8 @@ class Admission:
         self._max_queued_bytes = 0
         self._queued_bytes = 0
         self._refusals = 0
+        #: told of each upstream whose limit or pause may have changed
+        self.on_change: Callable[[str], None] = lambda _: None
 
     def configure(self, limits: Limits, upstreams: Mapping[str, Upstream]) -> None:
         """Take over a config, at start or on reload; what `set_max_in_flight` set is undone.
@@ -158,6 +160,7 @@ class Admission:
             slots = self._upstreams.setdefault(name, Slots())
             slots.max_in_flight = upstream.max_in_flight
             slots.budget = upstream.retry.budget
+            self.on_change(name)
         for name, slots in self._upstreams.items():
             slots.removed = name not in upstreams
         self._forget_drained()
@@ -166,11 +169,13 @@ class Admission:
     def set_max_in_flight(self, upstream: str, n: int) -> None:
         """Change one upstream's limit until the next `configure`."""
         self._upstreams[upstream].max_in_flight = n
+        self.on_change(upstream)
         self._serve()
 
     def pause(self, upstream: str, paused: bool) -> None:
         """Start no new attempt at *upstream*, or go on."""
         self._upstreams[upstream].paused = paused
+        self.on_change(upstream)
         self._serve()
 
     def opened(self, upstream: str) -> None:

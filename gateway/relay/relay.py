@@ -37,6 +37,7 @@ from gateway.relay.restart import cut_by_crash, end_at_start, end_at_stop, survi
 from gateway.relay.retry import Again, Final, may_repeat, next_step, retry_after_s
 from gateway.relay.twins import Twins
 from gateway.relay.upstream import Upstream
+from gateway.relay.watching import Watch
 from gateway.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -58,6 +59,7 @@ class Relay:
         now: Callable[[], float],
         rng: random.Random,
         tell_webhook: Callable[[Call], None],
+        watch: Watch | None = None,
     ) -> None:
         self._journal = journal
         self._reader = reader
@@ -66,6 +68,7 @@ class Relay:
         self._now = now
         self._rng = rng
         self._tell_webhook = tell_webhook
+        self._watch = watch or Watch(admission)
         self._twins = Twins(reader)
         self._monotonic = asyncio.get_running_loop().time
         self._recorder = Recorder(journal, reader, self._monotonic)
@@ -95,6 +98,7 @@ class Relay:
         twin.call.client_gone = False
         if twin.abandoned is not None:
             twin.abandoned.cancel()
+        self._changed(twin)
         log.info("call_joined", call_id=twin.call.id, retry_count=call.options.retry_count)
         return twin
 
@@ -198,6 +202,7 @@ class Relay:
                 live.accepted.set_result(None)
                 if not place.granted and _is_parked(call):
                     _park(call)
+                self._changed(live)
             while True:
                 if not place.granted and (late := await self._wait_for_slot(live, place)):
                     return late
@@ -207,6 +212,7 @@ class Relay:
                     self._begin_attempt(live)
                     while not await self._journal.update(call):
                         await self._journal.wait_available()
+                    self._changed(live)
                 await self._attempt(live)
                 place.release()
                 step = self._next_step(live)
@@ -221,6 +227,8 @@ class Relay:
         """Wait in the queue; an `Ended` where the call's time runs out there."""
         call = live.call
         call.status, call.wait_reason = Status.QUEUED, place.reason
+        if call.attempts:
+            self._changed(live)
         while True:
             deadline_in, queue_in = self._deadline_in(live), self._queue_in(live)
             waits = [wait for wait in (deadline_in, queue_in) if wait is not None]
@@ -267,6 +275,7 @@ class Relay:
             if not held and not recording.is_given_whole:
                 call.answer, live.offer = attempt, recording
                 live.changed()
+            self._changed(live)
 
         try:
             await upstream.attempt(
@@ -301,6 +310,7 @@ class Relay:
         self._journal.update(call, ended=[attempt], parts=recording.take_parts())
         self._report.attempt_failed(call, attempt)
         live.changed()  # whoever follows this attempt learns that it is not the answer
+        self._changed(live)
         await asyncio.sleep(step.after_s)
 
     # 3 -- its end
@@ -335,8 +345,11 @@ class Relay:
         self._close(call, ended)
         parts = recording.take_parts() if recording is not None else []
         ended_attempts = [attempt] if attempt is not None and attempt.outcome else []
+        recorded = False
         with contextlib.suppress(JournalUnavailable):  # closed: the next start knows the call
-            while not await self._journal.update(call, ended=ended_attempts, parts=parts):
+            while not (
+                recorded := await self._journal.update(call, ended=ended_attempts, parts=parts)
+            ):
                 if not call.detached:
                     break  # its client waits: the answer goes out, the record follows on recovery
                 await self._journal.wait_available()
@@ -347,6 +360,24 @@ class Relay:
         if call.status.is_final:
             self._report.call_ended(call)
             self._tell_webhook(call)
+        self._tell_end(live, recorded=recorded)
+
+    def _changed(self, live: LiveCall) -> None:
+        """Let those see it who watch."""
+        if self._watch.active:
+            self._watch.call(live)
+
+    def _tell_end(self, live: LiveCall, *, recorded: bool) -> None:
+        """The same, once that end is in the file."""
+        if self._watch.active and recorded:
+            self._watch.call(live, recorded=True)
+        elif self._watch.active:  # its record waits in RAM
+            self._tasks.create_task(self._tell_recorded(live))
+
+    async def _tell_recorded(self, live: LiveCall) -> None:
+        with contextlib.suppress(JournalUnavailable):
+            await self._journal.wait_available()
+            self._watch.call(live, recorded=True)
 
     def _mark_cut(self, attempt: Attempt, ended: Ended) -> None:
         attempt.finished_at = attempt.finished_at or self._now()
@@ -392,6 +423,7 @@ class Relay:
         if live.finishing:
             return  # its end is being written as it stands: final for ever
         call.client_gone = True
+        self._changed(live)
         if call.detached:  # it outlives its client, whatever the policy says
             self._journal.update(call)
             return
@@ -420,6 +452,7 @@ class Relay:
             live.place.detach(body_bytes=live.place.body_bytes)
             while not await self._journal.update(live.call):  # no 202 before that is durable
                 await self._journal.wait_available()
+            self._changed(live)
 
     async def cancel_call(self, call_id: str) -> bool:
         """Cancel the open call of that id and wait for its end; False where it is not open."""
@@ -434,12 +467,13 @@ class Relay:
         """End *live* as cancelled; False where its end is already being written."""
         return live.stop(Ended(Status.CANCELLED, Failure(code="cancelled", message=why)))
 
-    async def delete_call(self, call_id: str, seq: int) -> None:
-        """Remove a final call for good. Raises: JournalUnavailable."""
+    async def delete_call(self, call_id: str, seq: int, client: str) -> None:
+        """Remove a final call of *client* for good. Raises: JournalUnavailable."""
         if (live := self.calls.get(call_id)) is not None:
             await live.wait_over()  # it is recorded; this moment it is told
         self._twins.deleted(call_id)
         await self._journal.delete(seq)
+        self._watch.deleted(call_id, client)
 
     def give_back(self, live: LiveCall) -> None:
         """Leave *live* to the next start, or end it as interrupted where no start would take it up."""
@@ -496,10 +530,10 @@ class Relay:
 
     def eta_s(self, call_id: str) -> float | None:
         """Seconds until it probably has its slot; None where nobody can tell."""
-        live = self.calls.get(call_id)
-        if live is None or not self.position(call_id):
+        position = self.position(call_id)
+        if position is None:
             return None
-        return self._admission.eta_s(live.place)
+        return self._admission.eta_s(self.calls[call_id].place, position)
 
     def _queue_in(self, live: LiveCall) -> float | None:
         """How long *live* may still wait for its first slot; None: as long as it takes."""
