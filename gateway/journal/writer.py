@@ -105,7 +105,7 @@ class Journal:
             raise self._unavailable()
         call.version += 1
         accepted = (rows.new_call(call), rows.request(call))
-        changed = self._state(call) if call.status.is_final else None
+        changed = self.state(call) if call.status.is_final else None
         return self._post(call, split_body(call.request.body or b""), accepted, changed)
 
     def update(
@@ -120,7 +120,7 @@ class Journal:
         attempts = tuple(
             rows.attempt(call, each, cut=(call.seq, each.number) in self._cut) for each in ended
         )
-        return self._post(call, kept, None, self._state(call), attempts)
+        return self._post(call, kept, None, self.state(call), attempts)
 
     def append(self, call: Call, parts: Sequence[Part]) -> asyncio.Future[bool]:
         """Record pieces of a body of *call*; the future is that of `update()`."""
@@ -228,7 +228,8 @@ class Journal:
         self._committer.add(post)
         return post.future
 
-    def _state(self, call: Call) -> Row:
+    def state(self, call: Call) -> Row:
+        """Where *call* stands, as it is recorded."""
         cut = call.answer is not None and (call.seq, call.answer.number) in self._cut
         return rows.state(call, cut=cut)
 

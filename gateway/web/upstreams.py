@@ -30,20 +30,20 @@ def routes(
 
     async def every(_: web.Request) -> web.Response:
         upstreams = settings().upstreams
-        shown = [_shown(upstreams, name, admission) for name in upstreams]
+        listed = [shown(upstreams, name, admission) for name in upstreams]
         names = list(upstreams)
         page = {
-            "object": "list", "data": shown, "first_id": names[0], "last_id": names[-1],
+            "object": "list", "data": listed, "first_id": names[0], "last_id": names[-1],
             "has_more": False,
         }  # fmt: skip
         return _json(page)
 
     async def one(request: web.Request) -> web.Response:
-        return _json(_shown(settings().upstreams, request.match_info["name"], admission))
+        return _json(shown(settings().upstreams, request.match_info["name"], admission))
 
     async def change(request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        _shown(settings().upstreams, name, admission)
+        shown(settings().upstreams, name, admission)
         try:
             wanted = Change.model_validate_json(await request.read())
         except ValidationError as error:
@@ -55,7 +55,7 @@ def routes(
         if wanted.paused is not None:
             await journal.work(remember(name, paused=wanted.paused))
             admission.pause(name, wanted.paused)
-        return _json(_shown(settings().upstreams, name, admission))
+        return _json(shown(settings().upstreams, name, admission))
 
     return [
         web.get("/-/upstreams", every),
@@ -64,9 +64,10 @@ def routes(
     ]
 
 
-def _shown(
+def shown(
     upstreams: Mapping[str, config.Upstream], name: str, admission: Admission
 ) -> dict[str, Any]:
+    """One upstream as JSON. Raises: NotFound."""
     if name not in upstreams:
         raise NotFound(f"no upstream is called {name!r}")
     upstream = upstreams[name]
