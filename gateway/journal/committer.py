@@ -34,7 +34,7 @@ REFUSED = (
     UnicodeError,
     OverflowError,
 )
-#: Else the file is.
+#: The file is; whatever else goes wrong, the post or the step is to blame as well.
 FAILED = (sqlite3.Error, OSError, JournalUnavailable)
 
 
@@ -133,13 +133,17 @@ class Committer:
         """Commit *posts*: together, or where that is refused one by one."""
         try:
             await self._commit(posts)
-        except REFUSED:
+        except Exception as error:
+            if _is_of_the_file(error):
+                raise
             for at, post in enumerate(posts):
                 self.writing = posts[at:]
                 try:
                     await self._commit([post])
-                except REFUSED as error:
-                    self._refuse(post, error)
+                except Exception as refusal:
+                    if _is_of_the_file(refusal):
+                        raise
+                    self._refuse(post, refusal)
 
     async def _commit(self, posts: Sequence[Post]) -> None:
         check, self._identity_due = self._identity_due, False
@@ -160,7 +164,9 @@ class Committer:
         step, future = self._chores[0]
         try:
             done = await self._file.take(step)
-        except REFUSED as error:
+        except Exception as error:
+            if _is_of_the_file(error):
+                raise
             log.exception("journal_chore_failed")
             self._chores.popleft()
             if not future.done():
@@ -254,6 +260,11 @@ def _fail(posts: Iterable[Post], error: Exception) -> None:
         if post.future and not post.future.done():
             post.future.set_exception(error)
             post.future.exception()  # nobody has to look: the log has it
+
+
+def _is_of_the_file(error: Exception) -> bool:
+    """Whether the next round would meet it too. The writer itself survives everything."""
+    return isinstance(error, FAILED) and not isinstance(error, REFUSED)
 
 
 def _describe(error: Exception) -> str:

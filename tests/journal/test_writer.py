@@ -207,12 +207,23 @@ async def test_a_refused_record_fails_alone(journal, db):
 async def test_a_value_that_sqlite_cannot_hold_fails_alone(journal):
     odd = make_call(journal.next_seq(), key_id="\ud800")
     huge = make_call(journal.next_seq(), max_attempts=2**63)
-    posted = [journal.accept(odd), journal.accept(huge)]
+    none = make_call(journal.next_seq(), key_id=object())
+    posted = [journal.accept(odd), journal.accept(huge), journal.accept(none)]
     posted.append(journal.accept(make_call(journal.next_seq())))
 
     results = await asyncio.gather(*posted, return_exceptions=True)
 
-    assert [type(result) for result in results] == [GatewayError, GatewayError, bool]
+    assert [type(result) for result in results] == [GatewayError] * 3 + [bool]
+
+
+async def test_a_bug_in_a_step_beside_the_rounds_does_not_end_the_writer(journal):
+    def broken(_: sqlite3.Connection) -> bool:
+        raise LookupError("a bug")
+
+    with pytest.raises(GatewayError, match="a bug"):
+        await journal.work(broken)
+
+    assert await journal.accept(make_call(journal.next_seq())) is True
 
 
 async def test_a_final_call_stays_as_it_ended(journal, db):
