@@ -1,0 +1,1 @@
+import{k as o,p as l,q as t}from"./chunk-RJPBZYWM.js";function a(){return o(t,{title:"Call",children:o(l,{})})}export{a as default};

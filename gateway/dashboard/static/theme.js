@@ -1,0 +1,1 @@
+var e=localStorage.getItem("gateway.theme");(e==="light"||e==="dark")&&(document.documentElement.dataset.theme=e);var t=localStorage.getItem("gateway.density");t&&(document.documentElement.dataset.density=t);

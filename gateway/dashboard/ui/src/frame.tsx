@@ -1,0 +1,153 @@
+// What stands around every page: rail (bottom bar on a phone), top bar, dialogs and toasts.
+
+import { useSignal } from "@preact/signals";
+import type { ComponentType } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import { Button } from "./components/button";
+import { Confirmations } from "./components/dialog";
+import { Empty } from "./components/empty";
+import { Page } from "./components/page";
+import { Toasts } from "./components/toast";
+import { Icon, type IconName } from "./icons";
+import { health, liveState, newBuild, wantsLive } from "./live";
+import { href, navigate, pagePath, query, segments } from "./router";
+import { route } from "./routes";
+import { t } from "./strings";
+import { isDark, theme, toggleTheme } from "./theme";
+
+const pages: { name: keyof typeof t.nav & IconName; to: string }[] = [
+  { name: "overview", to: "" },
+  { name: "calls", to: "calls" },
+  { name: "upstreams", to: "upstreams" },
+  { name: "keys", to: "keys" },
+  { name: "settings", to: "settings" },
+];
+
+export function Frame() {
+  return (
+    <>
+      <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById("main")?.focus(); }}>{t.frame.skip}</a>
+      <div class="frame">
+        <Rail />
+        <div class="column">
+          <TopBar />
+          <main id="main" tabIndex={-1}><CurrentPage /></main>
+        </div>
+      </div>
+      <Confirmations />
+      <Toasts />
+    </>
+  );
+}
+
+function Rail() {
+  const here = segments.value[0] ?? "";
+  return (
+    <nav class="rail" aria-label={t.nav.label}>
+      <a class="brand" href={href("")}><Mark /><span>{t.product}</span></a>
+      <ul>
+        {pages.map(({ name, to }) => (
+          <li key={name}>
+            <a href={href(to)} {...(here === to ? { "aria-current": "page" as const } : {})}><Icon name={name} size={18} /><span>{t.nav[name]}</span></a>
+          </li>
+        ))}
+      </ul>
+    </nav>
+  );
+}
+
+function Mark() {
+  return (
+    <svg class="mark" width="24" height="24" viewBox="0 0 32 32" aria-hidden="true">
+      <rect width="32" height="32" rx="8" />
+      <path d="M8 10h5l3.500 6H24M8 22h5l3.500-6M20.500 12.500 24 16l-3.500 3.500" fill="none" stroke-width="2.600" stroke-linecap="round" stroke-linejoin="round" />
+    </svg>
+  );
+}
+
+function TopBar() {
+  const box = useRef<HTMLInputElement>(null);
+  const search = (event: Event) => {
+    event.preventDefault();
+    navigate(href("calls", { q: box.current?.value.trim() }));
+  };
+  const onCalls = segments.value[0] === "calls" && segments.value.length === 1;
+  return (
+    <header class="topbar">
+      {onCalls
+        ? <span class="grow" />
+        : (
+          <form class="search" role="search" onSubmit={search}>
+            <Icon name="search" />
+            <input ref={box} id="search" type="search" placeholder={t.frame.searchHint} aria-label={t.frame.search} defaultValue={query.value.get("q") ?? ""} />
+            <kbd aria-hidden="true">/</kbd>
+          </form>
+        )}
+      <div class="topbar-end">
+        <LivePill />
+        <HealthDot />
+        <Button kind="ghost" icon={theme.value && isDark() ? "sun" : "moon"} label={t.frame.theme} onClick={toggleTheme} />
+      </div>
+    </header>
+  );
+}
+
+function LivePill() {
+  const state = liveState.value;
+  return (
+    <button type="button" class={`live-pill ${state}`} aria-pressed={state !== "paused"} title={t.live.about[state]} onClick={() => { wantsLive.value = !wantsLive.value; }}>
+      <span class="live-dot" aria-hidden="true" />
+      {t.live[state]}
+    </button>
+  );
+}
+
+function HealthDot() {
+  const found = health.value;
+  const state = found === null ? "unknown" : found.ok ? "ok" : "degraded";
+  return (
+    <a class={`health ${state}`} href={href("settings")} title={t.frame.health[state]} aria-label={t.frame.health[state]}>
+      <Icon name={state === "ok" ? "check" : state === "degraded" ? "warning" : "info"} size={14} />
+    </a>
+  );
+}
+
+function CurrentPage() {
+  const loaded = useSignal<{ name: string; component: ComponentType } | null>(null);
+  const failed = useSignal(false);
+  const found = route(segments.value);
+  const name = found?.name ?? null;
+  const first = useRef(true);
+  useEffect(() => {
+    if (!found) return;
+    failed.value = false;
+    let wanted = true;
+    found.load().then(
+      (module) => { if (wanted) loaded.value = { name: found.name, component: module.default }; },
+      () => { if (wanted) failed.value = true; },
+    );
+    return () => { wanted = false; };
+  }, [name]);
+  useEffect(() => {
+    if (first.current) first.current = false;
+    else document.getElementById("main")?.focus({ preventScroll: true });
+  }, [pagePath.value]);
+  if (!found) {
+    return (
+      <Page title={t.frame.notFound.title}>
+        <Empty title={t.frame.notFound.title} actions={<a class="button plain" href={href("")}>{t.frame.notFound.back}</a>}><p>{t.frame.notFound.body}</p></Empty>
+      </Page>
+    );
+  }
+  if (failed.value) {
+    return <Empty icon="warning" title={t.frame.loadFailed} actions={<Button onClick={() => location.reload()}>{t.frame.reloadPage}</Button>} />;
+  }
+  if (!loaded.value) return null;
+  const Component = loaded.value.component;
+  return (
+    <>
+      {newBuild.value && <div class="notice" role="status"><Icon name="info" /><span>{t.frame.newBuild}</span><Button small onClick={() => location.reload()}>{t.frame.reloadPage}</Button></div>}
+      <Component key={loaded.value.name} />
+    </>
+  );
+}

@@ -1,0 +1,4 @@
+// Every string that a person reads on the page "calls".
+
+export const strings = {
+} as const;
