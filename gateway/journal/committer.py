@@ -157,7 +157,10 @@ class Committer:
         self.commits += 1
         self.commit_s.append(seconds)
         if self.on_commit:
-            self.on_commit(seconds, len(posts))
+            try:
+                self.on_commit(seconds, len(posts))
+            except Exception:
+                log.exception("journal_listener_crashed")
 
     async def _take_step(self) -> None:
         """One step of the work beside the rounds; several take turns."""
