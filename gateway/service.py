@@ -44,6 +44,7 @@ from gateway.web import (
     operations,
     recorded,
     replaying,
+    ui,
     upstreams,
     webhook,
 )
@@ -257,6 +258,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
         stack.push_async_callback(_wait_task, telling)
         stack.callback(telling.cancel)
 
+        dashboard = ui.Dashboard.load()
         new_id = IdSource(now).new_call_id
         replays = replaying.Replays(
             relay=relay, reader=reader, settings=lambda: service.settings,
@@ -270,6 +272,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
                 *replaying.routes(replays),
                 *bulk.routes(relay, replays),
                 *exporting.routes(),
+                *ui.routes(dashboard),
                 *webhook.routes(webhooks),
                 *upstreams.routes(
                     settings=lambda: service.settings, admission=service.admission, journal=journal

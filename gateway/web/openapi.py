@@ -157,6 +157,13 @@ _PATHS: dict[str, dict[str, Any]] = {
         "get": _operation("Does it take calls", ok={"200": "Yes", "503": "Draining, or no journal"})
     },
     "/-/openapi.json": {"get": _operation("This document", ok={"200": "OpenAPI 3.1"})},
+    "/-/ui": {"get": _operation("Leads to the dashboard", ok={"302": "/-/ui/"})},
+    "/-/ui/{page}": {"get": _operation("A page of the dashboard", ok={"200": "HTML"})},
+    "/-/ui/a/{build}/{file}": {
+        "get": _operation(
+            "A file of the dashboard", ok={"200": "Never changes", "404": "Of another build"}
+        )
+    },
 }
 _SCHEMAS: dict[str, Any] = {
     "Problem": {
