@@ -51,7 +51,9 @@ class Dashboard:
         """Read the files; about 15 ms, most of it compressing."""
         manifest = (_STATIC / "manifest.json").read_bytes()
         build = sha256(manifest).hexdigest()[:12]
-        bodies = {each["file"]: (_STATIC / each["file"]).read_bytes() for each in json.loads(manifest)}
+        bodies = {
+            each["file"]: (_STATIC / each["file"]).read_bytes() for each in json.loads(manifest)
+        }
         index = bodies.pop("index.html").decode().replace("{build}", build)
         assets = {
             name: Asset(_TYPES[name.rpartition(".")[2]], body, gzip.compress(body, 9, mtime=0))
@@ -70,12 +72,12 @@ def routes(dashboard: Dashboard) -> list[web.RouteDef]:
         build, name = request.match_info["build"], request.match_info["file"]
         found = dashboard.assets.get(name) if build == dashboard.build else None
         if found is None:
-            raise NotFound("the dashboard has no such file; it may have been updated: reload the page")
+            raise NotFound(
+                "the dashboard has no such file; it may have been updated: reload the page"
+            )
         headers = {**_FOR_EVER, "Content-Type": found.content_type}
         if "gzip" in request.headers.get("Accept-Encoding", ""):
-            return web.Response(
-                body=found.gzipped, headers={**headers, "Content-Encoding": "gzip"}
-            )
+            return web.Response(body=found.gzipped, headers={**headers, "Content-Encoding": "gzip"})
         return web.Response(body=found.body, headers=headers)
 
     async def page(request: web.Request) -> web.Response:
@@ -83,9 +85,7 @@ def routes(dashboard: Dashboard) -> list[web.RouteDef]:
         if path.startswith("a/"):
             raise NotFound("the dashboard has no such file")
         base = "../" * path.count("/") or "./"
-        return web.Response(
-            text=dashboard.index.replace("{base}", base), content_type="text/html"
-        )
+        return web.Response(text=dashboard.index.replace("{base}", base), content_type="text/html")
 
     return [
         web.get("/-/ui", bare),
