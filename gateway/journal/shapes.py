@@ -123,6 +123,11 @@ def _attempts(record: CallRecord, live: Live) -> list[JsonValue]:
                 "retry_after_s": None,
                 "backoff_s": None,
                 "ambiguous": False,
+                "content_type": None,
+                "bytes": None,
+                "complete": False,
+                "sha256": None,
+                "headers": None,
             }
         )
     return attempts
@@ -141,7 +146,17 @@ def _attempt(attempt: AttemptRow) -> Json:
         "retry_after_s": attempt.retry_after_s,
         "backoff_s": attempt.backoff_s,
         "ambiguous": bool(attempt.ambiguous),
+        "content_type": _content_type(attempt),
+        "bytes": attempt.body_bytes,
+        "complete": bool(attempt.complete),
+        "sha256": attempt.sha256,
+        "headers": _headers(attempt.headers),
     }
+
+
+def _content_type(attempt: AttemptRow) -> str | None:
+    fields = header_fields(attempt.headers)
+    return next((value for name, value in fields if name.lower() == "content-type"), None)
 
 
 def _request(record: CallRecord, *, expand: bool) -> Json:
