@@ -42,6 +42,9 @@ from gateway.journal.selects import (
     select_replays,
     select_request,
 )
+from gateway.journal.shapes import Json
+from gateway.journal.stats import Now, tell_statistics
+from gateway.journal.windows import Window
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -147,6 +150,10 @@ class Reader:
     async def paused(self) -> frozenset[str]:
         """Names of the upstreams that were paused and not let go on."""
         return await _read(self._singles, select_paused)
+
+    async def statistics(self, window: Window, now: Now) -> Json:
+        """Totals and series of *window*."""
+        return await _read(self._lists, tell_statistics, window, now)
 
     async def pending_deliveries(self) -> list[PendingDelivery]:
         """The webhooks that are still to be told, those due first before the others."""

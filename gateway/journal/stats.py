@@ -1,0 +1,176 @@
+"""Statistics of a window of time, merged from the buckets that the writer keeps.
+
+Invariant: calls are never looked at. Each moment is read from one level alone: from the level that
+the step wants as far as that is complete, the rest from the finer ones (`rollup_levels`). The rows
+read depend on the steps and the upstreams, not on how many calls there were.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from gateway.journal.counting import UNTIL
+from gateway.journal.rollups import FINEST, LEVELS, Bucket, Counts, Histogram, Load, decode
+from gateway.journal.shapes import Json, rfc3339
+from gateway.journal.windows import Window
+
+ROWS = """
+SELECT start, upstream, data FROM rollups
+WHERE level = ? AND key = ? AND start >= ? AND start < ?
+"""
+FINAL = ("succeeded", "failed", "cancelled", "expired")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Now:
+    """What only the running gateway knows."""
+
+    at: float  #: wall time
+    limit: int | None  #: how many may be in flight, in all or at the one upstream
+    upstreams: tuple[str, ...]  #: those of the config
+    #: what was in flight and queued and is not in the journal yet, by start and upstream
+    unsaved: Mapping[tuple[int, str], Load]
+
+
+def tell_statistics(connection: sqlite3.Connection, window: Window, now: Now) -> Json:
+    """Statistics of *window* as the API tells them."""
+    return statistics_json(select_statistics(connection, window, now.unsaved), window, now)
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What a window holds."""
+
+    steps: dict[int, Bucket] = field(
+        default_factory=dict
+    )  #: by their start; without the empty ones
+    upstreams: dict[str, Counts] = field(default_factory=dict)
+    previous: Counts = field(default_factory=Counts)  #: of the equal window before
+    rows: int = 0  #: how many were read
+
+
+def select_statistics(
+    connection: sqlite3.Connection, window: Window, unsaved: Mapping[tuple[int, str], Load]
+) -> Statistics:
+    """Read *window* and add what is *unsaved*."""
+    found = Statistics()
+    until = dict(connection.execute(UNTIL).fetchall())
+    for level, begin, end in _pieces(window, until):
+        sql, values = ROWS, [level, window.key or "", begin, end]
+        if window.upstream is not None:
+            sql, values = f"{ROWS} AND upstream = ?", [*values, window.upstream]
+        for start, upstream, data in connection.execute(sql, values):
+            found.rows += 1
+            _add(found, window, start, upstream, decode(data))
+    for (start, upstream), load in unsaved.items():
+        wanted = window.upstream in (None, upstream) and window.key is None
+        if wanted and until[FINEST] <= start < window.until:
+            _add(found, window, start, upstream, Bucket(load=load))
+    return found
+
+
+def _pieces(window: Window, until: Mapping[int, int]) -> Iterator[tuple[int, int, int]]:
+    """From which level what is read: (level, begin, end)."""
+    begin, end = window.before, window.until
+    for level in sorted(LEVELS, reverse=True):
+        if level > window.level:
+            continue
+        complete = end if level == FINEST else min(end, until[level])
+        if begin < complete:
+            yield level, begin, complete
+            begin = complete
+
+
+def _add(found: Statistics, window: Window, start: int, upstream: str, bucket: Bucket) -> None:
+    if start < window.since:
+        found.previous.merge(bucket.counts)
+        return
+    if upstream:
+        found.upstreams.setdefault(upstream, Counts()).merge(bucket.counts)
+    if upstream != (window.upstream or ""):
+        bucket.load = Load()  # the whole gateway's has a row of its own
+    at = start - start % window.step_s
+    if at in found.steps:
+        found.steps[at].merge(bucket)
+    else:
+        found.steps[at] = bucket
+
+
+def statistics_json(found: Statistics, window: Window, now: Now) -> Json:
+    """*found* as the API tells it."""
+    totals = Counts()
+    for counts in found.upstreams.values():
+        totals.merge(counts)
+    names = [window.upstream] if window.upstream else [*now.upstreams, *sorted(found.upstreams)]
+    return {
+        "window_s": window.window_s,
+        "step_s": window.step_s,
+        "since": rfc3339(window.since * 1000),
+        "until": rfc3339(window.until * 1000),
+        "totals": counts_json(totals),
+        "previous": counts_json(found.previous),
+        "upstreams": {
+            name: counts_json(found.upstreams.get(name, Counts())) for name in dict.fromkeys(names)
+        },
+        "series": list(_series(found, window, now)),
+    }
+
+
+def _series(found: Statistics, window: Window, now: Now) -> Iterator[Json]:
+    """Every step, the empty ones too. Where nobody looked at the limit it was the one before."""
+    nothing = Bucket()
+    looked = [bucket.load.limit for _, bucket in sorted(found.steps.items()) if bucket.load.limit]
+    last = looked[0] if looked else now.limit
+    for at in range(window.since, window.until, window.step_s):
+        bucket = found.steps.get(at, nothing)
+        last = bucket.load.limit or last
+        elapsed_ms = max(1, min(window.step_s * 1000, int((now.at - at) * 1000)))
+        yield {
+            "at": rfc3339(at * 1000),
+            **counts_json(bucket.counts),
+            **(_load(bucket.load, elapsed_ms) if window.key is None else NO_LOAD),
+            "limit": last,
+        }
+
+
+NO_LOAD: Json = dict.fromkeys(("in_flight", "in_flight_max", "queued", "queued_max"))
+
+
+def _load(load: Load, elapsed_ms: int) -> Json:
+    return {
+        "in_flight": round(load.in_flight_ms / elapsed_ms, 3),
+        "in_flight_max": load.in_flight_max,
+        "queued": round(load.queued_ms / elapsed_ms, 3),
+        "queued_max": load.queued_max,
+    }
+
+
+def counts_json(counts: Counts) -> Json:
+    """*counts* as the API tells them."""
+    return {
+        "calls": sum(counts.outcomes.values()),
+        **{status: counts.outcomes.get(status, 0) for status in FINAL},
+        "attempts": counts.attempts,
+        "retried": counts.retried,
+        "rate_limited": counts.rate_limited,
+        "errors": {code: counts.errors[code] for code in sorted(counts.errors)},
+        "duration_ms": _times(counts.duration),
+        "queued_ms": _times(counts.queued),
+        "first_byte_ms": _times(counts.first_byte),
+        "input_tokens": counts.input_tokens,
+        "output_tokens": counts.output_tokens,
+        "total_tokens": counts.total_tokens,
+        "cost_usd": None,
+    }
+
+
+def _times(histogram: Histogram) -> Json:
+    count = histogram.count
+    if not count:
+        return {"count": 0, "mean": None, "p50": None, "p95": None, "p99": None, "max": None}
+    p50, p95, p99 = (round(us / 1000, 3) for us in histogram.percentiles_us(0.5, 0.95, 0.99))
+    mean = round(histogram.total_us / count / 1000, 3)
+    return {
+        "count": count, "mean": mean, "p50": p50, "p95": p95, "p99": p99,
+        "max": histogram.max_us / 1000,
+    }  # fmt: skip
