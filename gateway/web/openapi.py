@@ -100,6 +100,13 @@ _PATHS: dict[str, dict[str, Any]] = {
             parameters=[_ID, _WAIT, _ATTEMPT, _FOLLOW, _OFFSET],
         )
     },
+    "/-/calls/{id}/body": {
+        "get": _operation(
+            "A recorded body as a file: nothing of what was said beside it, and read as it is so far",
+            ok={"200": "The bytes", "206": "Those that Range asks for", "416": "There are none there"},
+            parameters=[_ID, _query("attempt", "integer", "0: the request; the answer by default")],
+        )
+    },
     "/-/calls/{id}/cancel": {
         "post": _operation("Cancel a call", ok={"200": "It, final"}, parameters=[_ID])
     },
@@ -150,7 +157,21 @@ _PATHS: dict[str, dict[str, Any]] = {
     "/-/prune": {
         "post": _operation("Remove what retention no longer keeps, now", ok={"200": "How much"})
     },
-    "/-/stats": {"get": _operation("Figures of this process", ok={"200": "Figures"})},
+    "/-/stats": {
+        "get": _operation(
+            "Figures of now, and totals and series of a window",
+            ok={"200": "Also of each upstream, and of the equal window before"},
+            parameters=[
+                _query("window", about="5m to 30d, 1h by default; a number with s, m, h or d"),
+                _query(
+                    "step",
+                    about="of the series: a multiple of 10s; by itself it gives at most 120 steps",
+                ),
+                _query("upstream", about="of this one alone"),
+                _query("key", about="of the calls made with the gateway key of this id"),
+            ],
+        )
+    },
     "/-/metrics": {"get": _operation("Prometheus metrics", ok={"200": "Text format"})},
     "/-/healthy": {"get": _operation("Is the process alive", ok={"200": "Yes"})},
     "/-/ready": {

@@ -25,7 +25,6 @@ def routes(
     metrics: Callable[[], bytes],
     reload: Callable[[], Awaitable[None]],
     openapi: Callable[[], bytes],
-    stats: Callable[[], dict[str, object]],
     prune: Callable[[], Awaitable[Pruned]],
 ) -> list[web.RouteDef]:
     """`/-/healthy`, `/-/ready`, `/-/metrics`, `/-/reload`, `/-/prune`, `/-/openapi.json`."""
@@ -71,11 +70,7 @@ def routes(
     async def show_openapi(_: web.Request) -> web.Response:
         return web.Response(body=openapi(), content_type="application/json")
 
-    async def show_stats(_: web.Request) -> web.Response:
-        return _json(stats())
-
     return [
-        web.get("/-/stats", show_stats),
         web.get("/-/healthy", healthy),
         web.get("/-/ready", ready),
         web.get("/-/metrics", show_metrics),
