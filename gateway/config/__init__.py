@@ -2,7 +2,7 @@
 
 `models` says which keys there are, `values` what each may hold, `references` what `${…}` stands
 for, `loading` turns a file into a `Config` or into every reason why not, `showing` prints one
-without its secrets. A `Config` never changes; a reload makes another.
+without its secrets, `sources` says where each value came from. A `Config` never changes; a reload makes another.
 """
 
 from gateway.config.loading import load, load_journal, load_journal_path
@@ -21,6 +21,7 @@ from gateway.config.models import (
     reload_refusals,
 )
 from gateway.config.showing import as_toml, masked
+from gateway.config.sources import settings_json
 
 __all__ = [
     "Auth",
@@ -40,4 +41,5 @@ __all__ = [
     "load_journal_path",
     "masked",
     "reload_refusals",
+    "settings_json",
 ]

@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from gateway.config.models import Config, Journal, config_keys
 from gateway.config.references import UnresolvedError, resolve
+from gateway.config.sources import sources_of
 from gateway.errors import ConfigError
 
 Table = TypeVar("Table", bound=BaseModel)
@@ -45,13 +46,13 @@ def load(
 
     Raises: ConfigError, with every problem
     """
-    table = _parse(path)
-    problems = dict(_reserved(table))
+    file = _parse(path)
+    problems = dict(_reserved(file))
     given = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
-    server = table.get("server", {})
-    if isinstance(server, dict):
-        table["server"] = {**server, **given}
-    return _validate(Config, {"journal": {}, **table, "path": path}, path, environ, (), problems)
+    server = file.get("server", {})
+    table = {**file, "server": {**server, **given}} if isinstance(server, dict) else file
+    own = {"path": path, "sources": sources_of(file, given)}
+    return _validate(Config, {"journal": {}, **table, **own}, path, environ, (), problems)
 
 
 def load_journal_path(path: Path, environ: Mapping[str, str]) -> Path:
@@ -133,8 +134,8 @@ def _resolve(
 
 def _reserved(table: dict[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     """What the models hold but the file does not say: its own path, the name of an upstream."""
-    if "path" in table:
-        yield ("path",), _unknown(("path",))
+    for key in table.keys() & {"path", "sources"}:
+        yield (key,), _unknown((key,))
     upstreams = table.get("upstreams")
     for name, upstream in upstreams.items() if isinstance(upstreams, dict) else ():
         if isinstance(upstream, dict) and "name" in upstream:

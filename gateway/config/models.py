@@ -184,6 +184,7 @@ class Config(_Table):
     """The whole of config.toml."""
 
     path: Path = Field(default=Path("config.toml"), exclude=True)  #: the file it was read from
+    sources: dict[str, str] = Field(default={}, exclude=True)  #: see `sources`; default: not listed
     server: Server = Server()
     journal: Journal = Journal()
     limits: Limits = Limits()
@@ -246,8 +247,11 @@ RESTART_KEYS = ("server.host", "server.port", "journal.path", "journal.durabilit
 
 def reload_refusals(old: Config, new: Config) -> list[str]:
     """Say which changes from *old* to *new* a running gateway cannot make, a line each."""
-    return [
+    refusals = [
         f"{key}: a change needs a restart (from {read(old)} to {read(new)})"
         for key, read in ((key, attrgetter(key)) for key in RESTART_KEYS)
         if read(old) != read(new)
     ]
+    if (old.server.tls_certificate is None) != (new.server.tls_certificate is None):
+        refusals.append("server.tls_certificate: to begin or end TLS needs a restart")
+    return refusals

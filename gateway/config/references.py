@@ -48,6 +48,11 @@ def resolve(text: str, environ: Mapping[str, str], directory: Path) -> str:
     return Referenced(resolved) if count else text
 
 
+def is_reference(text: str) -> bool:
+    """Whether *text* is, or holds, a reference."""
+    return any(match["what"] is not None for match in _REFERENCE.finditer(text))
+
+
 def _read(path: Path) -> str:
     """The file's text without the line end that editors and `echo` leave at its end."""
     try:

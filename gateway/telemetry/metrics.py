@@ -101,6 +101,7 @@ class Metrics:
             "gateway_loop_lag_seconds", "How late the event loop woke a task.",
             buckets=LAG_BUCKETS, registry=registry,
         )  # fmt: skip
+        self.lag_s = 0.0  #: the event loop's, as last measured
         self._last_lag = Gauge(
             "gateway_loop_lag_last_seconds", "The last of these lags.", registry=registry
         )
@@ -160,6 +161,7 @@ class Metrics:
 
     def loop_lag(self, seconds: float) -> None:
         """Count one measurement of the event loop's lag."""
+        self.lag_s = seconds
         self._lags.observe(seconds)
         self._last_lag.set(seconds)
 

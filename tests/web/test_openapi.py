@@ -10,7 +10,10 @@ async def test_every_path_that_is_described_answers(gateway, upstream):
         for path, methods in described.items():
             target = re.sub(r"\{\w+\}", "nowhere", path)
             for method in methods:
-                answers[path, method] = await gw.request(method.upper(), target)
+                answer = answers[path, method] = await gw.send(method.upper(), target)
+                await answer.read_head()
+                if answer.header("content-type") != "text/event-stream; charset=utf-8":
+                    await answer.read()  # the events never end
 
     wrong = [
         which
