@@ -30,6 +30,7 @@ from gateway.mock.settings import LiveSettings as LiveMockSettings
 from gateway.mock.settings import MockSettings
 from gateway.relay.admission import Admission
 from gateway.relay.relay import Relay
+from gateway.relay.sampling import Sampling
 from gateway.relay.upstream import Upstream, open_session
 from gateway.relay.webhook_post import open_poster
 from gateway.relay.webhooks import Webhooks
@@ -44,6 +45,7 @@ from gateway.web import (
     operations,
     recorded,
     replaying,
+    stats,
     ui,
     upstreams,
     webhook,
@@ -138,18 +140,6 @@ class Service:
                 "draining", not self.relay.draining, "stopping" if self.relay.draining else None
             ),
         ]
-
-    def stats(self) -> dict[str, object]:
-        """What `/-/stats` tells: the numbers of now, and what the start took up."""
-        now = self.admission.statistics()
-        return {
-            "object": "stats",
-            "in_flight": now.in_flight,
-            "queued": now.queued,
-            "queued_detached": now.queued_detached,
-            "open_calls": now.open_calls,
-            "recovered": self.relay.recovered,
-        }
 
     async def drain(self, stop_now: asyncio.Event) -> None:
         """Take no new calls; let those that somebody waits for, and those in flight, end in time."""
@@ -246,8 +236,10 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
         for name in await reader.paused() & settings.upstreams.keys():
             service.admission.pause(name, True)
         retention = Retention(journal, lambda: service.settings.journal, now)
+        sampling = Sampling(journal, service.admission.statistics, now)
         for background in (
             relay.run(), watch_loop_lag(metrics), journal.quick_check(), retention.run(),
+            sampling.run(),
         ):  # fmt: skip
             stack.callback(tasks.create_task(background).cancel)
         # An address that is taken must stop the start before it takes a paid call up.
@@ -277,9 +269,13 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
                 *upstreams.routes(
                     settings=lambda: service.settings, admission=service.admission, journal=journal
                 ),
+                *stats.routes(
+                    admission=service.admission.statistics, recovered=relay.recovered,
+                    sampling=sampling, now=now,
+                ),
                 *operations.routes(
                     checks=service.checks, metrics=metrics.render, reload=service.reload,
-                    openapi=openapi.document, stats=service.stats, prune=retention.prune,
+                    openapi=openapi.document, prune=retention.prune,
                 ),
             ],
             settings=lambda: service.settings,
