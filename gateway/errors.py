@@ -119,12 +119,6 @@ class IdempotencyMismatch(Refused):
     code = "idempotency_mismatch"
 
 
-class KeyLimit(Refused):
-    """This key is at its own limit."""
-
-    code = "key_limit"
-
-
 class Busy(Refused):
     """Not now: the same request may well succeed after *retry_after_s*."""
 
@@ -133,10 +127,28 @@ class Busy(Refused):
         self.retry_after_s = retry_after_s
 
 
+class KeyLimit(Busy):
+    """This key is at its own limit."""
+
+    code = "key_limit"
+
+
+class AuthThrottled(Busy):
+    """Too many wrong keys were shown lately."""
+
+    code = "auth_throttled"
+
+
 class QueueFull(Busy):
     """Every place in the queue is taken."""
 
     code = "queue_full"
+
+
+class TooManyViewers(Busy):
+    """Too many watch already."""
+
+    code = "too_many_viewers"
 
 
 class Draining(Busy):

@@ -10,6 +10,7 @@ import os
 import random
 import secrets
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,6 +23,7 @@ from aiohttp import http_parser, web
 from gateway import config
 from gateway.errors import ConfigError
 from gateway.ids import IdSource
+from gateway.journal import keys
 from gateway.journal.reader import open_reader
 from gateway.journal.retention import Retention
 from gateway.journal.writer import Journal, open_journal
@@ -32,19 +34,24 @@ from gateway.relay.admission import Admission
 from gateway.relay.relay import Relay
 from gateway.relay.sampling import Sampling
 from gateway.relay.upstream import Upstream, open_session
+from gateway.relay.watching import Watch
 from gateway.relay.webhook_post import open_poster
 from gateway.relay.webhooks import Webhooks
 from gateway.telemetry.logs import loop_exception_handler
 from gateway.telemetry.metrics import Metrics, watch_loop_lag
 from gateway.web import (
     acting,
+    bodies,
     bulk,
     calls,
+    chunks,
+    effective,
     exporting,
     openapi,
     operations,
     recorded,
     replaying,
+    tls,
     stats,
     ui,
     upstreams,
@@ -52,6 +59,9 @@ from gateway.web import (
 )
 from gateway.web.app import Runner, make_app
 from gateway.web.dependencies import CALLS, READER
+from gateway.web.events import Events
+from gateway.web.guard import make_guard
+from gateway.web.pulse import Pulse
 from gateway.web.relayed import Relayed
 
 log = structlog.get_logger()
@@ -71,8 +81,12 @@ class Service:
         self._mocks: dict[str, tuple[LiveMockSettings, str]] = {}
         self.url = ""
         self.port = 0
+        self.token = f"{keys.PREFIX}cli_{secrets.token_urlsafe(32)}"  # opens everything
+        self.tls: ssl.SSLContext | None = None
+        self.certificate: str | None = None  # its fingerprint
         self.journal: Journal
         self.relay: Relay
+        self.watch: Watch
         self.metrics = Metrics()
         self.admission = Admission(now=asyncio.get_running_loop().time)
         self._sessions: dict[str, Upstream] = {}
@@ -86,8 +100,8 @@ class Service:
         """
         try:
             new = await asyncio.to_thread(self._load)
-            check_supported(new)
             check_live(self.settings, new)
+            await asyncio.to_thread(self._show_certificate, new.server)
         except ConfigError as error:
             self.metrics.config_ok(False)
             log.warning("config_kept", problems=error.problems)
@@ -106,6 +120,19 @@ class Service:
         self.relay.limits = settings.limits
         self.relay.upstreams = {**self.relay.upstreams, **opened}
         self.admission.configure(settings.limits, settings.upstreams)
+
+    def _show_certificate(self, server: config.Server) -> None:
+        """Have new connections see the certificate as it is now. Reads files. Raises: ConfigError."""
+        if server.tls_certificate is None or server.tls_key is None:
+            return
+        checked = tls.server_context(server.tls_certificate, server.tls_key)
+        if self.tls is None:
+            self.tls = checked
+        else:
+            tls.load(self.tls, server.tls_certificate, server.tls_key)
+        self.certificate = tls.fingerprint(server.tls_certificate)
+        if self.url:
+            self.journal.lock.write(url=self.url, token=self.token, certificate=self.certificate)
 
     async def _open_upstream(self, settings: config.Upstream) -> Upstream:
         """The upstream as configured now; sessions live as long as the process, calls may use them."""
@@ -161,20 +188,6 @@ def check_live(old: config.Config, new: config.Config) -> None:
         raise ConfigError(reasons)
 
 
-def check_supported(settings: config.Config) -> None:
-    """Refuse what the configuration can say and this version cannot do.
-
-    Raises: ConfigError
-    """
-    problems = []
-    if settings.auth.required:
-        problems.append(f"{settings.path}: auth.required: gateway keys are not built yet")
-    if settings.server.tls_certificate is not None:
-        problems.append(f"{settings.path}: server.tls_certificate: TLS is not built yet")
-    if problems:
-        raise ConfigError(problems)
-
-
 @asynccontextmanager
 async def open_service(
     settings: config.Config,
@@ -186,7 +199,6 @@ async def open_service(
 
     Raises: ConfigError, JournalLocked, JournalDamaged, OSError (the address is taken)
     """
-    check_supported(settings)
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
         raise ConfigError(["aiohttp runs without its C parser; unset AIOHTTP_NO_EXTENSIONS"])
     asyncio.get_running_loop().set_exception_handler(loop_exception_handler)
@@ -211,6 +223,7 @@ def _bare_errors() -> Iterator[None]:
 @asynccontextmanager
 async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[None]:
     settings = service.settings
+    await asyncio.to_thread(service._show_certificate, settings.server)
     metrics, journal_settings = service.metrics, settings.journal
     async with AsyncExitStack() as stack:
         journal = service.journal = await stack.enter_async_context(
@@ -228,17 +241,25 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             journal=journal, reader=reader, poster=poster,
             settings=lambda: service.settings.webhooks, now=now, rng=service._rng,
         )  # fmt: skip
+        watch = service.watch = Watch(service.admission, state=journal.state)
+        service.admission.on_change = watch.upstream
         relay = service.relay = Relay(
             journal=journal, reader=reader, admission=service.admission, metrics=metrics,
-            tasks=tasks, now=now, rng=service._rng, tell_webhook=webhooks.tell,
+            tasks=tasks, now=now, rng=service._rng, tell_webhook=webhooks.tell, watch=watch,
         )  # fmt: skip
         await service.apply(settings)
         for name in await reader.paused() & settings.upstreams.keys():
             service.admission.pause(name, True)
+        guard = await make_guard(
+            journal=journal, reader=reader, settings=lambda: service.settings, token=service.token,
+            now=now, monotonic=asyncio.get_running_loop().time,
+            limit_in_flight=service.admission.limit_key,
+        )  # fmt: skip
         retention = Retention(journal, lambda: service.settings.journal, now)
         sampling = Sampling(journal, service.admission.statistics, now)
         for background in (
             relay.run(), watch_loop_lag(metrics), journal.quick_check(), retention.run(),
+            guard.ring.run(),
             sampling.run(),
         ):  # fmt: skip
             stack.callback(tasks.create_task(background).cancel)
@@ -251,16 +272,34 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
         stack.callback(telling.cancel)
 
         dashboard = ui.Dashboard.load()
+        events = Events(
+            watch, now=now, build=dashboard.build,
+            stats=Pulse(
+                relay=relay, admission=service.admission, journal=journal, metrics=metrics,
+                watch=watch, now=now,
+            ),
+            upstream=lambda name: upstreams.shown(
+                service.settings.upstreams, name, service.admission
+            ),
+        )  # fmt: skip
+        stack.callback(tasks.create_task(events.run(), name="events").cancel)
         new_id = IdSource(now).new_call_id
         replays = replaying.Replays(
             relay=relay, reader=reader, settings=lambda: service.settings,
-            next_seq=journal.next_seq, new_id=new_id, now=now,
+            next_seq=journal.next_seq, new_id=new_id, now=now, check_key=guard.check_replay,
         )  # fmt: skip
         app = make_app(
             [
                 *calls.routes(),
+                *chunks.routes(),
+                *events.routes(),
+                *effective.routes(
+                    settings=lambda: service.settings, admission=service.admission,
+                    journal=journal, reader=reader,
+                ),
                 *recorded.routes(),
                 *acting.routes(relay),
+                *bodies.routes(relay),
                 *replaying.routes(replays),
                 *bulk.routes(relay, replays),
                 *exporting.routes(),
@@ -273,6 +312,9 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
                     admission=service.admission.statistics, recovered=relay.recovered,
                     sampling=sampling, now=now,
                 ),
+                *guard.routes(
+                    required=lambda: service.settings.auth.required, stylesheet=lambda: None
+                ),
                 *operations.routes(
                     checks=service.checks, metrics=metrics.render, reload=service.reload,
                     openapi=openapi.document, prune=retention.prune,
@@ -280,6 +322,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             ],
             settings=lambda: service.settings,
             rng=service._rng,
+            gate=guard.gate,
         )  # fmt: skip
         app[READER] = reader
         app[CALLS] = relay
@@ -288,6 +331,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             client_hash=_hasher(journal.client_key), next_seq=journal.next_seq,
             new_id=new_id, now=now, rng=service._rng,
             replay=partial(recorded.replay, app), pending=partial(calls.pending, app),
+            gate=guard.gate, limits=guard.limits,
         )  # fmt: skip
         runner = Runner(
             app,
@@ -295,6 +339,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             relayed.turn_away,
             settings=lambda: service.settings,
             metrics=metrics,
+            gate=guard.gate,
         )
         await runner.setup()
         metrics.observe(
@@ -304,13 +349,14 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             connections=runner.connections,
         )
         stack.push_async_callback(runner.cleanup)
-        await web.SockSite(runner, listener, backlog=BACKLOG).start()
+        await web.SockSite(runner, listener, ssl_context=service.tls, backlog=BACKLOG).start()
+        stack.callback(events.close)
         stack.push_async_callback(relay.give_all_back)
         host, service.port = runner.addresses[0][:2]
-        service.url = (
-            f"http://[{host}]:{service.port}" if ":" in host else f"http://{host}:{service.port}"
-        )
-        journal.lock.write(url=service.url, token=secrets.token_urlsafe(32))
+        scheme = "http" if service.tls is None else "https"
+        at = f"[{host}]" if ":" in host else host
+        service.url = f"{scheme}://{at}:{service.port}"
+        journal.lock.write(url=service.url, token=service.token, certificate=service.certificate)
         gc.collect()
         gc.freeze()  # what lives as long as the process is never looked at again,
         gc.set_threshold(

@@ -153,7 +153,7 @@ def find_gateway(where: Where) -> "Gateway | Path":
     if holder is not None:
         if holder.url is None:
             raise CommandError(f"the gateway of {journal} does not listen yet", UNREACHABLE)
-        return Gateway(holder.url, where.key or holder.token)
+        return Gateway(holder.url, where.key or holder.token, certificate=holder.certificate)
     if not journal.exists():
         raise CommandError(
             f"no gateway runs here, and there is no journal at {journal}", UNREACHABLE
@@ -164,11 +164,13 @@ def find_gateway(where: Where) -> "Gateway | Path":
 class Gateway:
     """A running gateway, asked over HTTP. Use it as an async context manager."""
 
-    def __init__(self, url: str, key: str | None) -> None:
+    def __init__(self, url: str, key: str | None, *, certificate: str | None = None) -> None:
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
             raise CommandError(f"{url!r} is not a URL such as http://127.0.0.1:8080", USAGE)
         self._url = url.rstrip("/")
         self._headers = {"x-gateway-key": key} if key else {}
+        #: one that we know, whoever signed it and whatever names it holds; else whom the system trusts
+        self._trusted = aiohttp.Fingerprint(bytes.fromhex(certificate)) if certificate else True
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "Gateway":
@@ -264,7 +266,13 @@ class Gateway:
         url = URL(self._url + path, encoded=True)
         try:
             async with self._session.request(
-                method, url, json=body, headers=headers, timeout=timeout, allow_redirects=False
+                method,
+                url,
+                json=body,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+                ssl=self._trusted,
             ) as response:
                 yield response
         except aiohttp.ClientPayloadError as error:

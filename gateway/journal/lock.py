@@ -28,6 +28,7 @@ class LockInfo:
     pid: int  #: 0: unknown
     url: str | None = None
     token: str | None = field(default=None, repr=False)  #: has every scope; new at each start
+    certificate: str | None = None  #: sha256 of the one it shows, hex; None: it speaks plain HTTP
 
 
 class Lock:
@@ -36,9 +37,9 @@ class Lock:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
-    def write(self, *, url: str, token: str) -> None:
-        """Tell commands where this gateway listens."""
-        self._write(LockInfo(pid=os.getpid(), url=url, token=token))
+    def write(self, *, url: str, token: str, certificate: str | None = None) -> None:
+        """Tell commands where this gateway listens, and by which certificate they know it."""
+        self._write(LockInfo(pid=os.getpid(), url=url, token=token, certificate=certificate))
 
     def _write(self, info: LockInfo) -> None:
         content = json.dumps(asdict(info)).encode()

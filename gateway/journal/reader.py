@@ -17,6 +17,8 @@ import aiosqlite
 
 from gateway.call import Call, Request
 from gateway.errors import BadRequest, Gone, JournalDamaged, JournalUnavailable
+from gateway.journal.audit import AuditPage, select_audit
+from gateway.journal.condition import Contents, select_contents
 from gateway.journal.connection import in_thread, open_read_only
 from gateway.journal.deliveries import (
     DeliveryTry,
@@ -25,6 +27,7 @@ from gateway.journal.deliveries import (
     select_tries,
 )
 from gateway.journal.filters import Filters, Selection
+from gateway.journal.keys import Key, select_keys, select_usage
 from gateway.journal.migrate import load_migrations, user_version
 from gateway.journal.pauses import select_paused
 from gateway.journal.records import CallRecord, header_fields
@@ -151,9 +154,25 @@ class Reader:
         """Names of the upstreams that were paused and not let go on."""
         return await _read(self._singles, select_paused)
 
+    async def keys(self) -> list[Key]:
+        """Every gateway key there ever was, the oldest first."""
+        return await _read(self._singles, select_keys)
+
+    async def key_usage(self, day: int) -> dict[str, int]:
+        """Tokens that the calls of each key used on that *day* (days since the epoch, UTC)."""
+        return await _read(self._singles, select_usage, day)
+
+    async def audit(self, limit: int, *, after: int | None, before: int | None) -> AuditPage:
+        """Up to *limit* entries of the audit trail, newest first, beside a cursor."""
+        return await _read(self._lists, select_audit, limit, after, before)
+
     async def statistics(self, window: Window, now: Now) -> Json:
         """Totals and series of *window*."""
         return await _read(self._lists, tell_statistics, window, now)
+
+    async def contents(self) -> Contents:
+        """What is in the file, without looking at all of it."""
+        return await _read(self._lists, select_contents)
 
     async def pending_deliveries(self) -> list[PendingDelivery]:
         """The webhooks that are still to be told, those due first before the others."""

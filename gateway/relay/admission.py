@@ -145,6 +145,7 @@ class Admission:
         self._max_queued_bytes = 0
         self._queued_bytes = 0
         self._refusals = 0
+        self._key_limits: dict[str, int] = {}
         #: told of each upstream whose limit or pause may have changed
         self.on_change: Callable[[str], None] = lambda _: None
 
@@ -171,6 +172,13 @@ class Admission:
         self._upstreams[upstream].max_in_flight = n
         self.on_change(upstream)
         self._serve()
+
+    def limit_key(self, key_id: str, n: int | None) -> None:
+        """Let that key have at most *n* attempts in flight; None: as many as there are slots."""
+        if n is None:
+            self._key_limits.pop(key_id, None)
+        else:
+            self._key_limits[key_id] = n
 
     def pause(self, upstream: str, paused: bool) -> None:
         """Start no new attempt at *upstream*, or go on."""

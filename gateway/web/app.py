@@ -1,25 +1,40 @@
 """The one HTTP server: everything under `/-/` goes to an application of routes, the rest is relayed.
 
 Invariant: which of the two is decided on the raw path as it stands on the request line, never on a
-decoded or normalised one, and the Host list is checked before either.
+decoded or normalised one; the Host list is checked before either, and then who asks (`auth.py`).
 """
 
+import asyncio
+import contextlib
 import ipaddress
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.web_request import BaseRequest
+from pydantic import JsonValue
+from pydantic_core import from_json
 from typing_extensions import override
 
 from gateway import config
-from gateway.errors import BadHost, BadRequest, Forbidden, GatewayError, NotFound, Refused
+from gateway.errors import (
+    BadHost,
+    BadRequest,
+    Forbidden,
+    GatewayError,
+    JournalUnavailable,
+    NotFound,
+    Refused,
+    Unauthorized,
+)
 from gateway.telemetry.metrics import Metrics
 from gateway.web import errors, headers
+from gateway.web.auth import IDENTITY, Gate
 from gateway.web.connection import Refuse, Server, max_connections
 from gateway.web.response import RawResponse
+from gateway.web.sessions import sign_in
 
 log = structlog.get_logger()
 
@@ -44,20 +59,42 @@ _OWN_HEADERS = {
 
 
 def make_app(
-    routes: Iterable[web.RouteDef], *, settings: Callable[[], config.Config], rng: random.Random
+    routes: Iterable[web.RouteDef],
+    *,
+    settings: Callable[[], config.Config],
+    rng: random.Random,
+    gate: Gate,
 ) -> web.Application:
     """The gateway's own API. Errors of its handlers become problem details (RFC 9457)."""
 
-    @web.middleware
-    async def own(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.method not in ("GET", "HEAD"):
+    async def authorize(request: web.Request) -> None:
+        # A page of another origin cannot show a key, but a browser sends a cookie by itself.
+        shows_key = IDENTITY in request and not request[IDENTITY].by_session
+        if request.method not in ("GET", "HEAD") and not (settings().auth.required and shows_key):
             refusal = headers.check_origin(request.raw_headers, settings().server.allowed_origins)
             if refusal is not None:
-                return _problem(Forbidden(refusal), request, rng)
+                raise Forbidden(refusal)
+        await gate.authorize(request)
+
+    async def expect(request: web.Request) -> web.StreamResponse | None:
+        """Say `100 Continue` to nobody who is refused without the body."""
         try:
-            return await handler(request)
+            await authorize(request)
         except GatewayError as error:
             return _problem(error, request, rng)
+        if request.version >= HttpVersion11:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return None
+
+    @web.middleware
+    async def own(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            await authorize(request)
+            with gate.watching(request):
+                return await _done(request, handler, gate)
+        except GatewayError as error:
+            elsewhere = sign_in(request) if isinstance(error, Unauthorized) else None
+            return elsewhere or _problem(error, request, rng)
         except web.HTTPMethodNotAllowed as error:
             refused = BadRequest(f"{request.method} is not for this path")
             response = _problem(refused, request, rng, status=405)
@@ -71,9 +108,36 @@ def make_app(
             response.headers.setdefault(name, value)
 
     app = web.Application(middlewares=[own], client_max_size=1_048_576)
-    app.add_routes(routes)
+    for route in routes:
+        handling = {**route.kwargs, "expect_handler": expect}
+        app.add_routes([web.RouteDef(route.method, route.path, route.handler, handling)])
     app.on_response_prepare.append(protect)
     return app
+
+
+async def _done(request: web.Request, handler: Handler, gate: Gate) -> web.StreamResponse:
+    """What *handler* answers; what it did is in the audit trail, also where nobody waits for it."""
+    noted = gate.note(request) if request.method == "GET" else None
+    try:
+        response = await handler(request)
+        if request.method != "GET" and response.status < 400:
+            noted = gate.note(request, await _asked(request))
+    except asyncio.CancelledError:
+        if request.method != "GET":
+            gate.note(request)
+        raise
+    if noted is not None:
+        with contextlib.suppress(JournalUnavailable):
+            await noted
+    return response
+
+
+async def _asked(request: web.Request) -> JsonValue:
+    """The small JSON body that a change was made of; it has been read by now."""
+    if request.method != "PATCH":
+        return None
+    changes: JsonValue = from_json(await request.read() or b"null")
+    return changes
 
 
 class Runner(web.AppRunner):
@@ -87,6 +151,7 @@ class Runner(web.AppRunner):
         *,
         settings: Callable[[], config.Config],
         metrics: Metrics,
+        gate: Gate,
     ) -> None:
         super().__init__(
             app,
@@ -104,6 +169,7 @@ class Runner(web.AppRunner):
         self._turn_away = turn_away
         self._settings = settings
         self._metrics = metrics
+        self._gate = gate
 
     @override
     async def _make_server(self) -> Any:
@@ -117,11 +183,15 @@ class Runner(web.AppRunner):
                 return await _refuse(request, refused)
             return await self._turn_away(request, path, refused)
 
-        async def dispatch(request: BaseRequest) -> web.StreamResponse:
+        async def dispatch(request: Any) -> web.StreamResponse:
             path = request.raw_path
             if refusal := self._bad_host(request):
                 return await refuse(request, path, refusal)
             if path.startswith("/-/"):
+                try:
+                    self._gate.own(request)
+                except Refused as refusal:
+                    return await refuse(request, path, refusal)
                 return await own(request)
             if path == "/" and request.method in ("GET", "HEAD"):  # some APIs take POST there
                 return _redirect("/-/ui/")

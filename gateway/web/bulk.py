@@ -18,8 +18,10 @@ from gateway.journal.records import CallRecord
 from gateway.journal.shapes import Json
 from gateway.relay.live_call import LiveCall
 from gateway.relay.relay import Relay
+from gateway.web.auth import IDENTITY
 from gateway.web.calls import json_response
 from gateway.web.dependencies import OWNER, READER
+from gateway.web.identity import Identity
 from gateway.web.replaying import Changes, Replays, read_changes
 
 LISTED = 1_000  # refusals that are told one by one; `matched` less `done` counts them all
@@ -76,7 +78,7 @@ def routes(relay: Relay, replays: Replays) -> list[web.RouteDef]:
         reader, owner = request.app[READER], request.get(OWNER)
         async with aclosing(reader.pages(selection, owner=owner, expand=True)) as pages:
             async for page in pages:
-                await _replay(replays, page, changes, outcome)
+                await _replay(replays, page, changes, outcome, by=request.get(IDENTITY))
         return json_response(outcome.json())
 
     return [web.post("/-/calls/cancel", cancel), web.post("/-/calls/replay", replay)]
@@ -114,14 +116,15 @@ async def _cancel(relay: Relay, page: Sequence[CallRecord], outcome: Outcome) ->
 
 
 async def _replay(
-    replays: Replays, page: Sequence[CallRecord], changes: Changes, outcome: Outcome
-) -> None:
+    replays: Replays, page: Sequence[CallRecord], changes: Changes, outcome: Outcome,
+    *, by: Identity | None,
+) -> None:  # fmt: skip
     outcome.matched += len(page)
     started: list[tuple[str, LiveCall]] = []
     held = 0
     for record in page:
         try:
-            live = await replays.start(record, changes)
+            live = await replays.start(record, changes, by=by)
         except GatewayError as error:
             outcome.refuse(record.id, error.code)
             continue

@@ -50,11 +50,13 @@ TABLE: dict[str, Row] = {
     "bad_host": Row(421, _REQUEST, _REQUEST, "INVALID_ARGUMENT", "http_request_error"),
     "idempotency_mismatch": Row(422, _REQUEST, _REQUEST, "INVALID_ARGUMENT", "http_request_error"),
     "key_limit": Row(429, _LIMIT, _LIMIT, "RESOURCE_EXHAUSTED", _DENIED),
+    "auth_throttled": Row(429, _LIMIT, _LIMIT, "RESOURCE_EXHAUSTED", _DENIED),
     "internal": Row(500, _SERVER, _API, "INTERNAL", "proxy_internal_error"),
     "upstream_unreachable": Row(502, _SERVER, _API, "UNAVAILABLE", "destination_unavailable"),
     "upstream_broken": Row(502, _SERVER, _API, "UNAVAILABLE", "http_response_incomplete"),
     "interrupted": Row(502, _SERVER, _API, "UNAVAILABLE", "proxy_internal_error"),
     "queue_full": Row(503, _SERVER, _BUSY, "UNAVAILABLE", "connection_limit_reached"),
+    "too_many_viewers": Row(503, _SERVER, _BUSY, "UNAVAILABLE", _DENIED),
     "draining": Row(503, _SERVER, _BUSY, "UNAVAILABLE", "proxy_internal_error"),
     "journal_unavailable": Row(503, _SERVER, _BUSY, "UNAVAILABLE", "proxy_internal_error"),
     "queue_timeout": Row(504, _SERVER, _SLOW, "DEADLINE_EXCEEDED", "connection_limit_reached"),
@@ -103,6 +105,8 @@ def answer(
             ("Retry-After", str(max(1, round(wait)))),
             ("retry-after-ms", str(round(wait * 1000))),
         ]
+    if row.status == 401:
+        headers.append(("WWW-Authenticate", 'Bearer realm="gateway"'))
     return Answer(row.status, headers, to_json(body(code, message, dialect, call_id, instance)))
 
 

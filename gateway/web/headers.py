@@ -15,6 +15,8 @@ from gateway.errors import BadRequest
 from gateway.relay.upstream import CREDENTIALS, end_to_end
 
 _NOT_RELAYED = frozenset({b"host", b"expect", b"x-gateway-key"})
+#: Of the dashboard's sessions, under TLS and without.
+SESSION_COOKIES = (b"__Host-gw", b"gw")
 MAX_WAIT_S = 3600.0
 _TAG = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _PRINTABLE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?\Z")
@@ -83,6 +85,46 @@ def credential(raw: Headers, query: str, dialect: str) -> bytes | None:
     return None
 
 
+def gateway_keys(raw: Headers, query: str = "", dialect: str = "") -> list[bytes]:
+    """The gateway's own keys among what the client presents.
+
+    `x-gateway-key` holds one whatever it looks like, and is looked at alone; else whatever looks
+    like one.
+    """
+    first: list[bytes] = []
+    others: list[bytes] = []
+    for name, value in raw:
+        lower = name.lower()
+        if lower == b"x-gateway-key":
+            first.append(value.strip())
+        elif lower in CREDENTIALS and is_gateway_key(value):
+            others.append(_bare(value))
+    if dialect == "gemini" and "key=gw_" in query:
+        others += [v for n, v in _parameters(query) if n == b"key" and is_gateway_key(v)]
+    return first or others
+
+
+def is_gateway_key(value: bytes) -> bool:
+    """Whether a credential looks like one of the gateway's own, which never travels."""
+    return _bare(value).startswith(b"gw_")
+
+
+def _bare(value: bytes) -> bytes:
+    """A credential without its scheme."""
+    value = value.strip()
+    return value[7:].strip() if value[:7].lower() == b"bearer " else value
+
+
+def is_same_origin(raw: Headers) -> bool:
+    """Whether a browser's request shows that a page of ours made it: no form of another site can."""
+    if _first(raw, b"x-gateway-csrf"):
+        return True
+    origin, host = _first(raw, b"origin"), (_first(raw, b"host") or "").lower()
+    if origin is not None:
+        return origin.lower().partition("://")[2] == host != ""
+    return _first(raw, b"sec-fetch-site") == "same-origin"
+
+
 def travelling(raw: Headers, upstream: config.Upstream) -> tuple[Headers, bool]:
     """The fields that go to *upstream*, and whether a credential of the client's is among them.
 
@@ -95,8 +137,12 @@ def travelling(raw: Headers, upstream: config.Upstream) -> tuple[Headers, bool]:
         lower = name.lower()
         if lower in _NOT_RELAYED or lower.startswith(b"x-gateway-"):
             continue
-        if lower in CREDENTIALS and not own:
-            passed = True
+        if lower in CREDENTIALS:
+            if is_gateway_key(value):
+                continue
+            passed = passed or not own
+        if lower == b"cookie" and not (value := _other_cookies(value)):
+            continue
         if lower == b"prefer" and not (value := _other_preferences(value)):
             continue
         fields.append((name, value))
@@ -109,10 +155,20 @@ def has_credential(upstream: config.Upstream) -> bool:
 
 
 def sent_query(query: str, upstream: config.Upstream) -> str:
-    """*query* as it goes to *upstream*: without Gemini's `key=` where the upstream has its own."""
-    if upstream.dialect != "gemini" or not has_credential(upstream):
+    """*query* as it goes to *upstream*: without Gemini's `key=` where the upstream has its own.
+
+    A gateway key in it goes nowhere.
+    """
+    own = upstream.dialect == "gemini" and has_credential(upstream)
+    if not own and "gw_" not in query and "%" not in query:
         return query
-    return "&".join(p for p in query.split("&") if unquote_to_bytes(p.partition("=")[0]) != b"key")
+    return "&".join(pair for pair in query.split("&") if not _is_kept_back(pair, own=own))
+
+
+def _is_kept_back(pair: str, *, own: bool) -> bool:
+    name, _, value = pair.partition("=")
+    is_key = unquote_to_bytes(name) == b"key"
+    return is_key and (own or is_gateway_key(unquote_to_bytes(value)))
 
 
 def check_origin(raw: Headers, allowed: tuple[str, ...]) -> str | None:
@@ -241,6 +297,17 @@ def _prefer(raw: Headers) -> tuple[bool, float]:
                 raise BadRequest(f"Prefer: wait must be a whole number of seconds, not {value!r}")
             return True, min(MAX_WAIT_S, float(value.lstrip("0")[:9] or "0"))
     return True, 0.0
+
+
+def _other_cookies(value: bytes) -> bytes:
+    """A `Cookie` without the dashboard's own."""
+    if b"gw=" not in value:
+        return value
+    cookies = [cookie.strip() for cookie in value.split(b";")]
+    kept = [
+        cookie for cookie in cookies if cookie.partition(b"=")[0].strip() not in SESSION_COOKIES
+    ]
+    return b"; ".join(kept)
 
 
 def _other_preferences(value: bytes) -> bytes:

@@ -107,6 +107,13 @@ _PATHS: dict[str, dict[str, Any]] = {
             parameters=[_ID, _query("attempt", "integer", "0: the request; the answer by default")],
         )
     },
+    "/-/calls/{id}/chunks": {
+        "get": _operation(
+            "When each piece of an answer arrived",
+            ok={"200": "ms since the attempt began, offset and bytes of each"},
+            parameters=[_ID, _ATTEMPT],
+        )
+    },
     "/-/calls/{id}/cancel": {
         "post": _operation("Cancel a call", ok={"200": "It, final"}, parameters=[_ID])
     },
@@ -146,6 +153,20 @@ _PATHS: dict[str, dict[str, Any]] = {
             "Export calls with their bodies", ok={"200": "JSON lines"}, parameters=_SELECTION
         )
     },
+    "/-/events": {
+        "get": _operation(
+            "Watch what changes",
+            ok={"200": "Server-Sent Events: hello, call, stats, upstream, resync, bye"},
+            parameters=[
+                _query("topics", about="several by comma: call, stats, upstream; all by default"),
+                _query("last_event_id", about="resume after this event, as Last-Event-ID does"),
+            ],
+        )
+    },
+    "/-/config": {
+        "get": _operation("The configuration in force", ok={"200": "Each value and its source"})
+    },
+    "/-/journal": {"get": _operation("How the journal is", ok={"200": "Sizes and figures"})},
     "/-/upstreams": {"get": _operation("List upstreams", ok={"200": "All of them"})},
     "/-/upstreams/{name}": {
         "get": _operation("Show an upstream", ok={"200": "It"}, parameters=[_in_path("name")]),

@@ -21,7 +21,10 @@ from gateway.relay.recording import Recording
 from gateway.relay.relay import Relay
 from gateway.telemetry.metrics import Metrics
 from gateway.web import errors, headers, routing
+from gateway.web.auth import Gate
 from gateway.web.following import Following
+from gateway.web.identity import Identity
+from gateway.web.limits import KeyLimits
 from gateway.web.pings import BOUNDARIES, Pings
 from gateway.web.request import read_call, split_target
 from gateway.web.response import RawResponse
@@ -53,6 +56,8 @@ class Relayed:
     rng: random.Random
     replay: Replay
     pending: Pending
+    gate: Gate
+    limits: KeyLimits
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         """Relay one request."""
@@ -60,9 +65,7 @@ class Relayed:
         settings = self.settings()
         try:
             path, query = split_target(request)
-            refusal = headers.check_origin(request.raw_headers, settings.server.allowed_origins)
-            if refusal is not None:
-                raise Forbidden(refusal)
+            identity = self._identify(request, path, query)
             call = await read_call(
                 request,
                 path,
@@ -72,6 +75,7 @@ class Relayed:
                 now=self.now(),
                 next_seq=self.next_seq,
                 new_id=self.new_id,
+                identity=identity,
             )
         except Refused as refused:
             return await self.refuse(request, refused, self._guess_dialect(request, path))
@@ -89,6 +93,21 @@ class Relayed:
             return await self._replayed(request, live, dialect)
         client.live = live
         return await client.run()
+
+    def _identify(self, request: BaseRequest, path: str, query: str) -> Identity:
+        """Who asks, if they may ask now. Raises: Unauthorized, Forbidden, AuthThrottled, KeyLimit."""
+        server, raw = self.settings().server, request.raw_headers
+        if (
+            not self.settings().auth.required
+        ):  # else a page of another origin would have to know a key
+            refusal = headers.check_origin(raw, server.allowed_origins)
+            if refusal is not None:
+                raise Forbidden(refusal)
+        dialect = self._guess_dialect(request, path) if "key=gw_" in query else ""
+        identity = self.gate.relayed(request, query, dialect)
+        if identity.key is not None:
+            self.limits.admit(identity.key)
+        return identity
 
     async def refuse(
         self, request: BaseRequest, refused: GatewayError, dialect: errors.Dialect

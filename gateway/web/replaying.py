@@ -24,7 +24,9 @@ from gateway.relay.live_call import LiveCall
 from gateway.relay.relay import Relay
 from gateway.relay.upstream import CREDENTIALS
 from gateway.web import headers, routing
+from gateway.web.auth import IDENTITY
 from gateway.web.calls import pending, settled
+from gateway.web.identity import Identity
 from gateway.web.request import OFF_LOOP_BYTES
 
 
@@ -56,16 +58,20 @@ class Replays:
     next_seq: Callable[[], int]
     new_id: Callable[[], str]
     now: Callable[[], float]
+    check_key: Callable[[Call, Identity | None], None]
 
     def check(self, changes: Changes) -> None:
         """Refuse what no call can be replayed with. Raises: UnknownUpstream."""
         routing.choose("/", named=changes.upstream, model=None, upstreams=self.settings().upstreams)
 
-    async def start(self, record: CallRecord, changes: Changes = AS_IT_WAS) -> LiveCall:
+    async def start(
+        self, record: CallRecord, changes: Changes = AS_IT_WAS, *, by: Identity | None = None
+    ) -> LiveCall:
         """Hand the request of *record* to the relay once more; durable once `wait_accepted` returns.
 
         Raises: Conflict - not final, or needs a credential that the journal does not hold
                 Gone - retention removed the body
+                Forbidden, KeyLimit - *by*'s key, or its client's, may not send it
                 UnknownUpstream, BadRequest, BodyTooLarge, and what `Relay.accept` raises
         """
         if not record.status.is_final:
@@ -96,6 +102,7 @@ class Replays:
         call = self._call(
             record.row, route, path, query, fields, body, model=model, stream=stream
         )  # fmt: skip
+        self.check_key(call, by)
         return self.relay.accept(call, None)
 
     async def _body(self, record: CallRecord) -> bytes:
@@ -145,7 +152,7 @@ def routes(replays: Replays) -> list[web.RouteDef]:
 
     async def replay(request: web.Request) -> web.Response:
         changes = await read_changes(request)
-        live = await replays.start(await settled(request, 0), changes)
+        live = await replays.start(await settled(request, 0), changes, by=request.get(IDENTITY))
         await live.wait_accepted()
         call, retry_after = await pending(request.app, live.call.id)
         fields = {

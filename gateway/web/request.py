@@ -21,6 +21,8 @@ from gateway.errors import BadRequest, BodyTooLarge
 from gateway.journal.redaction import has_secret_parameter
 from gateway.relay.webhooks import receiver_of
 from gateway.web import headers, routing
+from gateway.web.guard import check_allowed
+from gateway.web.identity import ANYBODY, Identity
 
 OFF_LOOP_BYTES = 262_144  # hashing and parsing more than this would be felt by every other call
 BODY_S = 30.0  # within which a body is here, …
@@ -108,10 +110,11 @@ async def read_call(
     now: float,
     next_seq: Callable[[], int],
     new_id: Callable[[], str],
+    identity: Identity = ANYBODY,
 ) -> Call:
     """The call that *request* asks for, not accepted yet.
 
-    Raises: BadRequest, UnknownUpstream, BodyTooLarge
+    Raises: BadRequest, UnknownUpstream, BodyTooLarge; Forbidden, where a key may not use what it names
     """
     raw = request.raw_headers
     routing.check_path(path)
@@ -130,6 +133,12 @@ async def read_call(
         digest, (model, wants_stream) = _look_into(raw, body)
     route = routing.choose(path, named=named, model=model, upstreams=settings.upstreams)
     upstream = route.upstream
+    key = identity.key
+    if key is not None:
+        if key.models and len(body) > OFF_LOOP_BYTES:
+            await asyncio.to_thread(check_allowed, key, upstream.name, path, raw, body)
+        else:
+            check_allowed(key, upstream.name, path, raw, body)
     model = model or routing.model_in_path(path)
     fields, passes_credential = headers.travelling(raw, upstream)
     sent_query = headers.sent_query(query, upstream)
@@ -140,7 +149,10 @@ async def read_call(
     if options.max_attempts is not None and options.max_attempts > allowed:
         raise BadRequest(f"x-gateway-max-attempts must be a whole number from 1 to {allowed}")
     stream = wants_stream or path.endswith(":streamGenerateContent")
-    presented = headers.credential(raw, query, upstream.dialect)
+    client = identity.client
+    if client is None:
+        presented = headers.credential(raw, query, upstream.dialect)
+        client = "" if presented is None else f"cred:{client_hash(presented)}"
     created_at = now
     return Call(
         seq=next_seq(),
@@ -150,7 +162,8 @@ async def read_call(
             body_bytes=len(body), sha256=digest,
         ),
         options=options,
-        client="" if presented is None else f"cred:{client_hash(presented)}",
+        client=client,
+        key_id=None if key is None else key.id,
         address=request.remote or "",
         upstream=upstream.name,
         target=target,

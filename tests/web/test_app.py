@@ -16,6 +16,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.web.app import Runner, make_app
 from gateway.web.response import RawResponse
 from tests.client import Client
+from tests.gates import open_gate
 
 Serve = Callable[..., AbstractAsyncContextManager[Client]]
 
@@ -60,8 +61,11 @@ def serve(relayed: list[str]) -> Serve:
             web.get("/-/broken", broken),
             web.post("/-/broken", broken),
         ]
-        app = make_app(routes, settings=lambda: settings, rng=random.Random(1))
-        runner = Runner(app, relay, turn_away, settings=lambda: settings, metrics=Metrics())
+        gate = open_gate(*(f"{route.method} {route.path}" for route in routes))
+        app = make_app(routes, settings=lambda: settings, rng=random.Random(1), gate=gate)
+        runner = Runner(
+            app, relay, turn_away, settings=lambda: settings, metrics=Metrics(), gate=gate
+        )
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         client = Client("127.0.0.1", runner.addresses[0][1])

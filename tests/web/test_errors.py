@@ -22,7 +22,7 @@ STATUSES = {
     415: {"unsupported_encoding"},
     421: {"bad_host"},
     422: {"idempotency_mismatch"},
-    429: {"key_limit"},
+    429: {"key_limit", "auth_throttled"},
     500: {"internal"},
     502: {"upstream_unreachable", "upstream_broken", "interrupted"},
     503: {"queue_full", "draining", "journal_unavailable"},

@@ -1,0 +1,131 @@
+"""Everything that decides who may do what, put together: keys, sessions, limits, the gate, the trail.
+
+Invariant: every request passes the gate, whichever face of the gateway it asks.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from gateway import config
+from gateway.call import Call, Headers, header
+from gateway.decoding import Decoder
+from gateway.errors import Forbidden
+from gateway.journal.keys import Key, matches
+from gateway.journal.reader import Reader
+from gateway.journal.writer import Journal
+from gateway.web import access, audit, keys, routing, sessions
+from gateway.web.audit import Audit
+from gateway.web.auth import Gate
+from gateway.web.identity import Identity
+from gateway.web.keyring import KeyRing
+from gateway.web.limits import KeyLimits
+from gateway.web.sessions import Sessions
+
+MOST_BYTES = 33_554_432  # of an inflated body that is looked into
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """What the rest of the house asks of this part."""
+
+    ring: KeyRing
+    limits: KeyLimits
+    sessions: Sessions
+    gate: Gate
+    audit: Audit
+
+    def routes(
+        self, *, required: Callable[[], bool], stylesheet: Callable[[], str | None]
+    ) -> list[web.RouteDef]:
+        """Keys, sessions and the audit trail."""
+        return [
+            *keys.routes(self.ring, self.audit, self.limits.used, self.gate.hang_up),
+            *sessions.routes(
+                self.sessions, self.gate, self.audit, required=required, stylesheet=stylesheet
+            ),
+            *audit.routes(),
+        ]
+
+    def check_replay(self, call: Call, by: Identity | None) -> None:
+        """Refuse to send *call* again where its client's key, or who asks for it, may not.
+
+        Raises: Forbidden, KeyLimit
+        """
+        by_key = None if by is None else by.key
+        request = call.request
+        for key in (by_key, self.ring.valid(call.key_id)):
+            if key is not None:
+                check_allowed(
+                    key, call.upstream, request.path, request.headers, request.body or b""
+                )
+        if by_key is not None:
+            self.limits.admit(by_key)
+
+
+async def make_guard(
+    *,
+    journal: Journal,
+    reader: Reader,
+    settings: Callable[[], config.Config],
+    token: str,
+    now: Callable[[], float],
+    monotonic: Callable[[], float],
+    limit_in_flight: Callable[[str, int | None], None],
+) -> Guard:
+    """The guard with all keys that the journal knows; *token* opens everything."""
+    limits = KeyLimits(now=now, monotonic=monotonic)
+    limits.resume(await reader.key_usage(limits.today()))
+    ring = KeyRing(
+        journal=journal, known=await reader.keys(), token=token, now=now,
+        limit_in_flight=limit_in_flight,
+    )  # fmt: skip
+    trail = Audit(journal, now)
+    open_sessions = Sessions(
+        ring, is_tls=lambda: settings().server.tls_certificate is not None, monotonic=monotonic
+    )
+
+    async def client_of(call_id: str) -> str | None:
+        record = await reader.call(call_id)
+        return None if record is None else record.row.client
+
+    gate = Gate(
+        keys=ring, sessions=open_sessions, routes=access.ROUTES, settings=settings,
+        monotonic=monotonic, client_of=client_of, audit=trail,
+    )  # fmt: skip
+    return Guard(ring=ring, limits=limits, sessions=open_sessions, gate=gate, audit=trail)
+
+
+def check_allowed(key: Key, upstream: str, path: str, raw: Headers, body: bytes) -> None:
+    """Refuse what *key* may not use. Raises: Forbidden.
+
+    A key for some models needs one of them named, in the JSON body or as `/models/{model}` in the
+    path, and no other beside it.
+    """
+    if not matches(key.upstreams, upstream):
+        raise Forbidden(f"this key may not use the upstream {upstream}")
+    if not key.models:
+        return
+    named = _models(path, raw, body)
+    if not named:
+        raise Forbidden("this key may use some models only, and the request names none")
+    for model in named:
+        if not (isinstance(model, str) and matches(key.models, model)):
+            raise Forbidden(f"this key may not use the model {str(model)[:200]!r}")
+
+
+def _models(path: str, raw: Headers, body: bytes) -> list[object]:
+    """All models that a request names: which of several an upstream takes is not known here."""
+    in_path = routing.model_in_path(path)
+    named: list[object] = [] if in_path is None else [in_path]
+    decoder = Decoder(header(raw, b"content-encoding"), most_bytes=MOST_BYTES)
+    plain = decoder.feed(body)
+    if decoder.failed or plain.lstrip()[:1] != b"{":
+        return named
+    try:
+        members = json.loads(plain, object_pairs_hook=list)
+    except (ValueError, RecursionError):
+        return named
+    return named + [value for name, value in members if name == "model"]

@@ -1,0 +1,231 @@
+"""The dashboard's sessions: a gateway key is shown once, a cookie stands for it from then on.
+
+Invariants: a session is worth its key, looked at anew at every request, and ends with it; only the
+hash of its id is kept, and it lives in RAM: a restart signs everybody out. It opens nothing but
+`/-/`, and never travels upstream.
+"""
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from html import escape
+from urllib.parse import parse_qs
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gateway.errors import BadRequest, BodyTooLarge, Refused
+from gateway.journal.shapes import Json
+from gateway.web import errors
+from gateway.web.audit import Audit
+from gateway.web.auth import IDENTITY, Gate
+from gateway.web.calls import json_response
+from gateway.web.identity import HOST, Identity, of_key
+from gateway.web.keyring import KeyRing
+
+IDLE_S, ABSOLUTE_S = 30 * 60.0, 12 * 3600.0
+MAX_SESSIONS = 1_000
+MAX_LOGIN_BYTES = 8_192
+
+HOME, LOGIN = "/-/ui/", "/-/ui/login"
+
+
+@dataclass(slots=True)
+class _Session:
+    key_id: str | None  #: None: the token of the journal's lock file
+    began: float  #: on the loop's clock, as `seen`
+    seen: float
+
+    def is_over(self, now: float) -> bool:
+        return now - self.seen > IDLE_S or now - self.began > ABSOLUTE_S
+
+
+class Sessions:
+    """All open sessions. *is_tls*: whether browsers come by TLS."""
+
+    def __init__(
+        self, ring: KeyRing, *, is_tls: Callable[[], bool], monotonic: Callable[[], float]
+    ) -> None:
+        self._ring = ring
+        self._is_tls = is_tls
+        self._monotonic = monotonic
+        self._sessions: OrderedDict[bytes, _Session] = OrderedDict()  # by the hash of their ids
+
+    @property
+    def cookie(self) -> str:
+        """The cookie's name; a browser takes one with this prefix only from us and only by TLS."""
+        return "__Host-gw" if self._is_tls() else "gw"
+
+    def identify(self, cookies: Mapping[str, str]) -> Identity | None:
+        """Whose session one of the *cookies* names; None once it, or its key, is over."""
+        name = _hash(cookies.get(self.cookie, ""))
+        session = self._sessions.get(name)
+        if session is None:
+            return None
+        now = self._monotonic()
+        key = self._ring.valid(session.key_id)
+        if session.is_over(now) or (session.key_id is not None and key is None):
+            del self._sessions[name]
+            return None
+        session.seen = now
+        identity = HOST if key is None else of_key(key)
+        return replace(identity, actor=f"session:{identity.actor}", by_session=True)
+
+    def begin(self, identity: Identity, response: web.StreamResponse) -> None:
+        """Give the browser a new session of that key."""
+        session_id = secrets.token_urlsafe(32)
+        now = self._monotonic()
+        key_id = None if identity.key is None else identity.key.id
+        self._sessions[_hash(session_id)] = _Session(key_id, now, now)
+        while len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+        self._set(response, session_id, int(ABSOLUTE_S))
+
+    def end(self, cookies: Mapping[str, str], response: web.StreamResponse) -> None:
+        """Forget the session, here and in the browser."""
+        self._sessions.pop(_hash(cookies.get(self.cookie, "")), None)
+        self._set(response, "", 0)
+
+    def _set(self, response: web.StreamResponse, value: str, max_age_s: int) -> None:
+        tls = self._is_tls()
+        response.set_cookie(
+            self.cookie, value, max_age=max_age_s, httponly=True, samesite="Strict",
+            secure=tls or None, path="/" if tls else "/-/",
+        )  # fmt: skip
+
+
+def routes(
+    sessions: Sessions,
+    gate: Gate,
+    audit: Audit,
+    *,
+    required: Callable[[], bool],
+    stylesheet: Callable[[], str | None],
+) -> list[web.RouteDef]:
+    """Signing in and out, for people without script and for scripts; and who one is."""
+
+    def begin(request: web.Request, presented: str, response: web.StreamResponse) -> Identity:
+        identity = gate.login(request, presented.strip().encode())
+        sessions.end(request.cookies, response)  # an id from before is worth nothing afterwards
+        sessions.begin(identity, response)
+        audit.record(f"session:{identity.actor}", "login", None, {"address": request.remote or ""})
+        return identity
+
+    async def page(_: web.Request) -> web.Response:
+        return _page(stylesheet())
+
+    async def login(request: web.Request) -> web.Response:
+        try:
+            body = await _small_body(request)
+            fields = parse_qs(body.decode("latin-1"), max_num_fields=8)
+            response = web.Response(status=303, headers={"Location": HOME})
+            begin(request, fields.get("key", [""])[0], response)
+        except (Refused, ValueError) as error:
+            refused = error if isinstance(error, Refused) else BadRequest("this is no form")
+            told = errors.problem(refused, path=LOGIN)
+            return _page(stylesheet(), refused.message, told)
+        return response
+
+    async def logout(request: web.Request) -> web.Response:
+        response = web.Response(status=303, headers={"Location": LOGIN})
+        leave(request, response)
+        return response
+
+    def leave(request: web.Request, response: web.StreamResponse) -> None:
+        if (identity := request.get(IDENTITY)) is not None and identity.by_session:
+            audit.record(identity.actor, "logout")
+        sessions.end(request.cookies, response)
+
+    async def show(request: web.Request) -> web.Response:
+        return json_response(_session_json(request[IDENTITY], required=required()))
+
+    async def make(request: web.Request) -> web.Response:
+        try:
+            given = _Login.model_validate_json(await _small_body(request))
+        except ValidationError as error:
+            raise BadRequest('the body must be {"key": "…"}') from error
+        response = web.Response()
+        identity = begin(request, given.key, response)
+        shown = json_response(_session_json(identity, required=required()))
+        for cookie in response.cookies.values():
+            shown.cookies[cookie.key] = cookie
+        return shown
+
+    async def remove(request: web.Request) -> web.Response:
+        response = web.Response(status=204)
+        leave(request, response)
+        return response
+
+    return [
+        web.get(LOGIN, page),
+        web.post(LOGIN, login),
+        web.post("/-/ui/logout", logout),
+        web.get("/-/session", show),
+        web.post("/-/session", make),
+        web.delete("/-/session", remove),
+    ]
+
+
+class _Login(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+    key: str
+
+
+def _session_json(identity: Identity, *, required: bool) -> Json:
+    key = identity.key
+    return {
+        "object": "session",
+        "required": required,
+        "actor": identity.actor,
+        "by_session": identity.by_session,
+        "key": None if key is None else {"id": key.id, "name": key.name},
+        "scopes": [*sorted(identity.scopes)],
+    }
+
+
+async def _small_body(request: web.Request) -> bytes:
+    """A body from somebody who is not known yet. Raises: BodyTooLarge."""
+    body = b""
+    while piece := await request.content.readany():
+        body += piece
+        if len(body) > MAX_LOGIN_BYTES:
+            raise BodyTooLarge("this is longer than any key")
+    return body
+
+
+def _page(
+    stylesheet: str | None, message: str | None = None, told: errors.Answer | None = None
+) -> web.Response:
+    """The form; with *message* what was wrong with the last try."""
+    link = f'<link rel="stylesheet" href="{escape(stylesheet)}">' if stylesheet else ""
+    wrong = f'<p role="alert">{escape(message)}</p>' if message else ""
+    text = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Sign in - gateway</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">{link}</head>
+<body class="login"><main><h1>gateway</h1>
+<form method="post" action="{LOGIN}">{wrong}
+<label for="key">Gateway key</label>
+<input id="key" name="key" type="password" autocomplete="current-password" required autofocus>
+<button>Sign in</button>
+</form></main></body></html>
+"""
+    response = web.Response(text=text, content_type="text/html")
+    if told is not None:
+        response.set_status(told.status)
+        kept = {name: value for name, value in told.headers if name != "Content-Type"}
+        response.headers.update(kept)
+    return response
+
+
+def _hash(session_id: str) -> bytes:
+    return sha256(session_id.encode("utf-8", "surrogateescape")).digest()
+
+
+def sign_in(request: web.Request) -> web.Response | None:
+    """Where a browser is sent that opens a page of `/-/` without a session; None: it is no page."""
+    if request.method != "GET" or request.headers.get("Sec-Fetch-Dest") != "document":
+        return None
+    return web.Response(status=303, headers={"Location": LOGIN})
