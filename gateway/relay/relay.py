@@ -535,6 +535,11 @@ class Relay:
             return None
         return self._admission.eta_s(self.calls[call_id].place, position)
 
+    def oldest_queued_s(self) -> float | None:
+        """How long ago the oldest call that waits for a slot was accepted; None: none waits."""
+        since = next((live.since for live in self.calls.values() if live.place.waits), None)
+        return None if since is None else self._monotonic() - since
+
     def _queue_in(self, live: LiveCall) -> float | None:
         """How long *live* may still wait for its first slot; None: as long as it takes."""
         call = live.call
