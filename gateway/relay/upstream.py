@@ -56,6 +56,10 @@ class _Request(aiohttp.ClientRequest):
             self.headers.add(name.decode("latin-1"), _text(value))
 
 
+STOOD_STILL_S = 0.5  # a timer that is later than this tells of a process that did not run
+GRACE_S = 1.0
+
+
 class Upstream:
     """One external AI API: its session, its credential and its timeouts."""
 
@@ -240,7 +244,11 @@ class _Phases:
         self._timer = self._call_at(self._due, self._fire)
 
     def _fire(self) -> None:
-        if self._time() < self._due:
+        now = self._time()
+        if now - self._armed_for > STOOD_STILL_S:
+            # Stopped or suspended, the process read nothing: what came meanwhile goes first.
+            self._due = max(self._due, now + GRACE_S)
+        if now < self._due:
             self._arm()
         else:
             self._passed = True
