@@ -51,8 +51,8 @@ from gateway.web import (
     operations,
     recorded,
     replaying,
-    tls,
     stats,
+    tls,
     ui,
     upstreams,
     webhook,
@@ -110,7 +110,7 @@ class Service:
         self.metrics.config_ok(True)
         log.info("config_reloaded", upstreams=list(new.upstreams))
 
-    async def apply(self, settings: config.Config) -> None:
+    async def apply(self, settings: config.Config, *, paused: frozenset[str] = frozenset()) -> None:
         """Make *settings* the ones in force, for everything that starts from now on."""
         opened = {
             name: await self._open_upstream(upstream)
@@ -120,6 +120,8 @@ class Service:
         self.relay.limits = settings.limits
         self.relay.upstreams = {**self.relay.upstreams, **opened}
         self.admission.configure(settings.limits, settings.upstreams)
+        for name in paused & settings.upstreams.keys():
+            self.admission.pause(name, True)
 
     def _show_certificate(self, server: config.Server) -> None:
         """Have new connections see the certificate as it is now. Reads files. Raises: ConfigError."""
@@ -132,7 +134,17 @@ class Service:
             tls.load(self.tls, server.tls_certificate, server.tls_key)
         self.certificate = tls.fingerprint(server.tls_certificate)
         if self.url:
-            self.journal.lock.write(url=self.url, token=self.token, certificate=self.certificate)
+            self._tell_commands()
+
+    def listens_at(self, host: str, port: int) -> None:
+        """Tell whoever wants to know."""
+        self.port = port
+        scheme = "http" if self.tls is None else "https"
+        self.url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+        self._tell_commands()
+
+    def _tell_commands(self) -> None:
+        self.journal.lock.write(url=self.url, token=self.token, certificate=self.certificate)
 
     async def _open_upstream(self, settings: config.Upstream) -> Upstream:
         """The upstream as configured now; sessions live as long as the process, calls may use them."""
@@ -241,26 +253,24 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             journal=journal, reader=reader, poster=poster,
             settings=lambda: service.settings.webhooks, now=now, rng=service._rng,
         )  # fmt: skip
+        guard = await make_guard(
+            journal=journal, reader=reader, settings=lambda: service.settings, token=service.token,
+            now=now, limit_in_flight=service.admission.limit_key,
+        )  # fmt: skip
+        stack.push_async_callback(guard.ring.close)
         watch = service.watch = Watch(service.admission, state=journal.state)
         service.admission.on_change = watch.upstream
         relay = service.relay = Relay(
             journal=journal, reader=reader, admission=service.admission, metrics=metrics,
-            tasks=tasks, now=now, rng=service._rng, tell_webhook=webhooks.tell, watch=watch,
+            tasks=tasks, now=now, rng=service._rng, watch=watch,
+            on_end=(webhooks.tell, guard.limits.ended),
         )  # fmt: skip
-        await service.apply(settings)
-        for name in await reader.paused() & settings.upstreams.keys():
-            service.admission.pause(name, True)
-        guard = await make_guard(
-            journal=journal, reader=reader, settings=lambda: service.settings, token=service.token,
-            now=now, monotonic=asyncio.get_running_loop().time,
-            limit_in_flight=service.admission.limit_key,
-        )  # fmt: skip
+        await service.apply(settings, paused=await reader.paused())
         retention = Retention(journal, lambda: service.settings.journal, now)
         sampling = Sampling(journal, service.admission.statistics, now)
         for background in (
             relay.run(), watch_loop_lag(metrics), journal.quick_check(), retention.run(),
-            guard.ring.run(),
-            sampling.run(),
+            sampling.run(), guard.ring.run(),
         ):  # fmt: skip
             stack.callback(tasks.create_task(background).cancel)
         # An address that is taken must stop the start before it takes a paid call up.
@@ -313,7 +323,8 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
                     sampling=sampling, now=now,
                 ),
                 *guard.routes(
-                    required=lambda: service.settings.auth.required, stylesheet=lambda: None
+                    required=lambda: service.settings.auth.required,
+                    stylesheet=f"a/{dashboard.build}/style.css",
                 ),
                 *operations.routes(
                     checks=service.checks, metrics=metrics.render, reload=service.reload,
@@ -352,11 +363,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
         await web.SockSite(runner, listener, ssl_context=service.tls, backlog=BACKLOG).start()
         stack.callback(events.close)
         stack.push_async_callback(relay.give_all_back)
-        host, service.port = runner.addresses[0][:2]
-        scheme = "http" if service.tls is None else "https"
-        at = f"[{host}]" if ":" in host else host
-        service.url = f"{scheme}://{at}:{service.port}"
-        journal.lock.write(url=service.url, token=service.token, certificate=service.certificate)
+        service.listens_at(*runner.addresses[0][:2])
         gc.collect()
         gc.freeze()  # what lives as long as the process is never looked at again,
         gc.set_threshold(

@@ -9,7 +9,7 @@ not a moment longer; a call reaches exactly one final status, whatever races.
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from sys import intern
 
@@ -58,7 +58,7 @@ class Relay:
         tasks: asyncio.TaskGroup,
         now: Callable[[], float],
         rng: random.Random,
-        tell_webhook: Callable[[Call], None],
+        on_end: Sequence[Callable[[Call], None]] = (),
         watch: Watch | None = None,
     ) -> None:
         self._journal = journal
@@ -67,7 +67,7 @@ class Relay:
         self._tasks = tasks
         self._now = now
         self._rng = rng
-        self._tell_webhook = tell_webhook
+        self._on_end = on_end  #: told of each call that is final
         self._watch = watch or Watch(admission)
         self._twins = Twins(reader)
         self._monotonic = asyncio.get_running_loop().time
@@ -132,7 +132,7 @@ class Relay:
                 call.queued_ms = call.duration_ms
             self._close(call, ended)
             self._journal.update(call, ended=[cut] if cut else [])
-            self._tell_webhook(call)
+            self._announce(call)
             self.recovered["failed"] += 1
             return
         call.status, call.wait_reason = Status.QUEUED, WaitReason.SLOT
@@ -359,7 +359,7 @@ class Relay:
         self._forget(live)
         if call.status.is_final:
             self._report.call_ended(call)
-            self._tell_webhook(call)
+            self._announce(call)
         self._tell_end(live, recorded=recorded)
 
     def _changed(self, live: LiveCall) -> None:
@@ -394,6 +394,10 @@ class Relay:
             call.failure, call.wait_reason = None, WaitReason.SLOT
             return
         call.finished_at = self._now()
+
+    def _announce(self, call: Call) -> None:
+        for told in self._on_end:
+            told(call)
 
     def _forget(self, live: LiveCall) -> None:
         live.over = True

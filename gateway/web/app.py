@@ -66,53 +66,74 @@ def make_app(
     gate: Gate,
 ) -> web.Application:
     """The gateway's own API. Errors of its handlers become problem details (RFC 9457)."""
+    own = _Own(settings, rng, gate)
+    app = web.Application(middlewares=[own.answer], client_max_size=1_048_576)
+    for route in routes:
+        handling = {**route.kwargs, "expect_handler": own.expect}
+        app.add_routes([web.RouteDef(route.method, route.path, route.handler, handling)])
+    app.on_response_prepare.append(_protect)
+    return app
 
-    async def authorize(request: web.Request) -> None:
-        # A page of another origin cannot show a key, but a browser sends a cookie by itself.
-        shows_key = IDENTITY in request and not request[IDENTITY].by_session
-        if request.method not in ("GET", "HEAD") and not (settings().auth.required and shows_key):
-            refusal = headers.check_origin(request.raw_headers, settings().server.allowed_origins)
-            if refusal is not None:
-                raise Forbidden(refusal)
-        await gate.authorize(request)
 
-    async def expect(request: web.Request) -> web.StreamResponse | None:
+class _Own:
+    """What surrounds every handler of the gateway's own."""
+
+    def __init__(
+        self, settings: Callable[[], config.Config], rng: random.Random, gate: Gate
+    ) -> None:
+        self._settings = settings
+        self._rng = rng
+        self._gate = gate
+
+    @web.middleware
+    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """What *handler* answers, or why it is not asked."""
+        try:
+            await self._authorize(request)
+            with self._gate.watching(request):
+                return await _done(request, handler, self._gate)
+        except GatewayError as error:
+            elsewhere = sign_in(request) if isinstance(error, Unauthorized) else None
+            return elsewhere or self._problem(error, request)
+        except web.HTTPMethodNotAllowed as error:
+            refused = BadRequest(f"{request.method} is not for this path")
+            response = self._problem(refused, request, status=405)
+            response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+            return response
+        except web.HTTPNotFound:
+            return self._problem(NotFound("there is nothing at this path"), request)
+
+    async def expect(self, request: web.Request) -> web.StreamResponse | None:
         """Say `100 Continue` to nobody who is refused without the body."""
         try:
-            await authorize(request)
+            await self._authorize(request)
         except GatewayError as error:
-            return _problem(error, request, rng)
+            return self._problem(error, request)
         if request.version >= HttpVersion11:
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return None
 
-    @web.middleware
-    async def own(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            await authorize(request)
-            with gate.watching(request):
-                return await _done(request, handler, gate)
-        except GatewayError as error:
-            elsewhere = sign_in(request) if isinstance(error, Unauthorized) else None
-            return elsewhere or _problem(error, request, rng)
-        except web.HTTPMethodNotAllowed as error:
-            refused = BadRequest(f"{request.method} is not for this path")
-            response = _problem(refused, request, rng, status=405)
-            response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
-            return response
-        except web.HTTPNotFound:
-            return _problem(NotFound("there is nothing at this path"), request, rng)
+    async def _authorize(self, request: web.Request) -> None:
+        # A page of another origin cannot show a key, but a browser sends a cookie by itself.
+        shows_key = IDENTITY in request and not request[IDENTITY].by_session
+        settings = self._settings()
+        if request.method not in ("GET", "HEAD") and not (settings.auth.required and shows_key):
+            refusal = headers.check_origin(request.raw_headers, settings.server.allowed_origins)
+            if refusal is not None:
+                raise Forbidden(refusal)
+        await self._gate.authorize(request)
 
-    async def protect(request: web.Request, response: web.StreamResponse) -> None:
-        for name, value in _OWN_HEADERS.items():
-            response.headers.setdefault(name, value)
+    def _problem(
+        self, error: GatewayError, request: web.Request, status: int | None = None
+    ) -> web.Response:
+        path = request.raw_path.partition("?")[0]
+        told = errors.problem(error, path=path, rng=self._rng, status=status)
+        return web.Response(status=told.status, body=told.body, headers=dict(told.headers))
 
-    app = web.Application(middlewares=[own], client_max_size=1_048_576)
-    for route in routes:
-        handling = {**route.kwargs, "expect_handler": expect}
-        app.add_routes([web.RouteDef(route.method, route.path, route.handler, handling)])
-    app.on_response_prepare.append(protect)
-    return app
+
+async def _protect(request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in _OWN_HEADERS.items():
+        response.headers.setdefault(name, value)
 
 
 async def _done(request: web.Request, handler: Handler, gate: Gate) -> web.StreamResponse:
@@ -231,13 +252,6 @@ def _is_address(name: str) -> bool:
 
 def _redirect(location: str) -> web.Response:
     return web.Response(status=302, headers={"Location": location, **_OWN_HEADERS})
-
-
-def _problem(
-    error: GatewayError, request: web.Request, rng: random.Random, status: int | None = None
-) -> web.Response:
-    told = errors.problem(error, path=request.raw_path.partition("?")[0], rng=rng, status=status)
-    return web.Response(status=told.status, body=told.body, headers=dict(told.headers))
 
 
 async def _refuse(request: BaseRequest, refused: Refused) -> web.StreamResponse:

@@ -3,6 +3,7 @@
 Invariant: every request passes the gate, whichever face of the gateway it asks.
 """
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +17,13 @@ from gateway.errors import Forbidden
 from gateway.journal.keys import Key, matches
 from gateway.journal.reader import Reader
 from gateway.journal.writer import Journal
-from gateway.web import access, audit, keys, routing, sessions
+from gateway.web import access, audit, keys, routing
 from gateway.web.audit import Audit
 from gateway.web.auth import Gate
 from gateway.web.identity import Identity
 from gateway.web.keyring import KeyRing
 from gateway.web.limits import KeyLimits
-from gateway.web.sessions import Sessions
+from gateway.web.sessions import Doors, Sessions
 
 MOST_BYTES = 33_554_432  # of an inflated body that is looked into
 
@@ -37,15 +38,17 @@ class Guard:
     gate: Gate
     audit: Audit
 
-    def routes(
-        self, *, required: Callable[[], bool], stylesheet: Callable[[], str | None]
-    ) -> list[web.RouteDef]:
+    def routes(self, *, required: Callable[[], bool], stylesheet: str) -> list[web.RouteDef]:
         """Keys, sessions and the audit trail."""
         return [
             *keys.routes(self.ring, self.audit, self.limits.used, self.gate.hang_up),
-            *sessions.routes(
-                self.sessions, self.gate, self.audit, required=required, stylesheet=stylesheet
-            ),
+            *Doors(
+                sessions=self.sessions,
+                gate=self.gate,
+                audit=self.audit,
+                required=required,
+                stylesheet=stylesheet,
+            ).routes(),
             *audit.routes(),
         ]
 
@@ -72,10 +75,10 @@ async def make_guard(
     settings: Callable[[], config.Config],
     token: str,
     now: Callable[[], float],
-    monotonic: Callable[[], float],
     limit_in_flight: Callable[[str, int | None], None],
 ) -> Guard:
     """The guard with all keys that the journal knows; *token* opens everything."""
+    monotonic = asyncio.get_running_loop().time
     limits = KeyLimits(now=now, monotonic=monotonic)
     limits.resume(await reader.key_usage(limits.today()))
     ring = KeyRing(

@@ -111,6 +111,11 @@ class KeyRing:
             with suppress(JournalUnavailable):
                 await self.note_used()
 
+    async def close(self) -> None:
+        """Write down what is not yet, where that can be."""
+        with suppress(JournalUnavailable):
+            await self.note_used()
+
     async def note_used(self) -> None:
         """Write it down now. Raises: JournalUnavailable."""
         used = {key: at for key, at in self._used_ms.items() if self._noted_ms.get(key) != at}

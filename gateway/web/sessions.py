@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import to_json
 
 from gateway.errors import BadRequest, BodyTooLarge, Refused
 from gateway.journal.shapes import Json
@@ -29,7 +30,7 @@ IDLE_S, ABSOLUTE_S = 30 * 60.0, 12 * 3600.0
 MAX_SESSIONS = 1_000
 MAX_LOGIN_BYTES = 8_192
 
-HOME, LOGIN = "/-/ui/", "/-/ui/login"
+PAGES = "/-/ui/"
 
 
 @dataclass(slots=True)
@@ -96,94 +97,101 @@ class Sessions:
         )  # fmt: skip
 
 
-def routes(
-    sessions: Sessions,
-    gate: Gate,
-    audit: Audit,
-    *,
-    required: Callable[[], bool],
-    stylesheet: Callable[[], str | None],
-) -> list[web.RouteDef]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
     """Signing in and out, for people without script and for scripts; and who one is."""
 
-    def begin(request: web.Request, presented: str, response: web.StreamResponse) -> Identity:
-        identity = gate.login(request, presented.strip().encode())
-        sessions.end(request.cookies, response)  # an id from before is worth nothing afterwards
-        sessions.begin(identity, response)
-        audit.record(f"session:{identity.actor}", "login", None, {"address": request.remote or ""})
-        return identity
+    sessions: Sessions
+    gate: Gate
+    audit: Audit
+    required: Callable[[], bool]  #: whether a key is
+    stylesheet: str  #: of the page, relative to it
 
-    async def page(_: web.Request) -> web.Response:
-        return _page(stylesheet())
+    def routes(self) -> list[web.RouteDef]:
+        """All of them."""
+        return [
+            web.get("/-/ui/login", self.page),
+            web.post("/-/ui/login", self.submit),
+            web.post("/-/ui/logout", self.leave),
+            web.get("/-/session", self.show),
+            web.post("/-/session", self.make),
+            web.delete("/-/session", self.remove),
+        ]
 
-    async def login(request: web.Request) -> web.Response:
+    async def page(self, _: web.Request) -> web.Response:
+        """`GET /-/ui/login`."""
+        return _page(self.stylesheet)
+
+    async def submit(self, request: web.Request) -> web.Response:
+        """`POST /-/ui/login`: the page's form; then the dashboard, or the page with what was wrong."""
         try:
-            body = await _small_body(request)
-            fields = parse_qs(body.decode("latin-1"), max_num_fields=8)
-            response = web.Response(status=303, headers={"Location": HOME})
-            begin(request, fields.get("key", [""])[0], response)
+            fields = parse_qs((await _small_body(request)).decode("latin-1"), max_num_fields=8)
+            response = web.Response(status=303, headers={"Location": "./"})
+            self._begin(request, fields.get("key", [""])[0], response)
         except (Refused, ValueError) as error:
             refused = error if isinstance(error, Refused) else BadRequest("this is no form")
-            told = errors.problem(refused, path=LOGIN)
-            return _page(stylesheet(), refused.message, told)
+            told = errors.problem(refused, path=request.path)
+            return _page(self.stylesheet, refused.message, told)
         return response
 
-    async def logout(request: web.Request) -> web.Response:
-        response = web.Response(status=303, headers={"Location": LOGIN})
-        leave(request, response)
+    async def leave(self, request: web.Request) -> web.Response:
+        """`POST /-/ui/logout`: back to the form."""
+        response = web.Response(status=303, headers={"Location": "login"})
+        self._end(request, response)
         return response
 
-    def leave(request: web.Request, response: web.StreamResponse) -> None:
-        if (identity := request.get(IDENTITY)) is not None and identity.by_session:
-            audit.record(identity.actor, "logout")
-        sessions.end(request.cookies, response)
+    async def show(self, request: web.Request) -> web.Response:
+        """`GET /-/session`: who asks, and what they may."""
+        return json_response(self._json(request[IDENTITY]))
 
-    async def show(request: web.Request) -> web.Response:
-        return json_response(_session_json(request[IDENTITY], required=required()))
-
-    async def make(request: web.Request) -> web.Response:
+    async def make(self, request: web.Request) -> web.Response:
+        """`POST /-/session`: the same as the form, for scripts: `{"key"}`."""
         try:
             given = _Login.model_validate_json(await _small_body(request))
         except ValidationError as error:
             raise BadRequest('the body must be {"key": "…"}') from error
-        response = web.Response()
-        identity = begin(request, given.key, response)
-        shown = json_response(_session_json(identity, required=required()))
-        for cookie in response.cookies.values():
-            shown.cookies[cookie.key] = cookie
-        return shown
-
-    async def remove(request: web.Request) -> web.Response:
-        response = web.Response(status=204)
-        leave(request, response)
+        response = web.Response(content_type="application/json")
+        response.body = to_json(self._json(self._begin(request, given.key, response)))
         return response
 
-    return [
-        web.get(LOGIN, page),
-        web.post(LOGIN, login),
-        web.post("/-/ui/logout", logout),
-        web.get("/-/session", show),
-        web.post("/-/session", make),
-        web.delete("/-/session", remove),
-    ]
+    async def remove(self, request: web.Request) -> web.Response:
+        """`DELETE /-/session`: signed out."""
+        response = web.Response(status=204)
+        self._end(request, response)
+        return response
+
+    def _begin(
+        self, request: web.Request, presented: str, response: web.StreamResponse
+    ) -> Identity:
+        identity = self.gate.login(request, presented.strip().encode("utf-8", "surrogateescape"))
+        self.sessions.end(request.cookies, response)  # an id from before is worth nothing any more
+        self.sessions.begin(identity, response)
+        address = request.remote or ""
+        self.audit.record(f"session:{identity.actor}", "login", None, {"address": address})
+        return identity
+
+    def _end(self, request: web.Request, response: web.StreamResponse) -> None:
+        identity = request.get(IDENTITY)
+        if identity is not None and identity.by_session:
+            self.audit.record(identity.actor, "logout")
+        self.sessions.end(request.cookies, response)
+
+    def _json(self, identity: Identity) -> Json:
+        key = identity.key
+        return {
+            "object": "session",
+            "required": self.required(),
+            "actor": identity.actor,
+            "by_session": identity.by_session,
+            "key": None if key is None else {"id": key.id, "name": key.name},
+            "scopes": [*sorted(identity.scopes)],
+        }
 
 
 class _Login(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
     key: str
-
-
-def _session_json(identity: Identity, *, required: bool) -> Json:
-    key = identity.key
-    return {
-        "object": "session",
-        "required": required,
-        "actor": identity.actor,
-        "by_session": identity.by_session,
-        "key": None if key is None else {"id": key.id, "name": key.name},
-        "scopes": [*sorted(identity.scopes)],
-    }
 
 
 async def _small_body(request: web.Request) -> bytes:
@@ -197,16 +205,16 @@ async def _small_body(request: web.Request) -> bytes:
 
 
 def _page(
-    stylesheet: str | None, message: str | None = None, told: errors.Answer | None = None
+    stylesheet: str, message: str | None = None, told: errors.Answer | None = None
 ) -> web.Response:
     """The form; with *message* what was wrong with the last try."""
-    link = f'<link rel="stylesheet" href="{escape(stylesheet)}">' if stylesheet else ""
+    link = f'<link rel="stylesheet" href="{escape(stylesheet)}">'
     wrong = f'<p role="alert">{escape(message)}</p>' if message else ""
     text = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Sign in - gateway</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">{link}</head>
 <body class="login"><main><h1>gateway</h1>
-<form method="post" action="{LOGIN}">{wrong}
+<form method="post" action="login">{wrong}
 <label for="key">Gateway key</label>
 <input id="key" name="key" type="password" autocomplete="current-password" required autofocus>
 <button>Sign in</button>
@@ -225,7 +233,13 @@ def _hash(session_id: str) -> bytes:
 
 
 def sign_in(request: web.Request) -> web.Response | None:
-    """Where a browser is sent that opens a page of `/-/` without a session; None: it is no page."""
-    if request.method != "GET" or request.headers.get("Sec-Fetch-Dest") != "document":
+    """Where a browser is sent that opens a page of the dashboard unknown; None: it asks for no page."""
+    page = request.raw_path.partition("?")[0]
+    if request.method != "GET" or not page.startswith(PAGES):
         return None
-    return web.Response(status=303, headers={"Location": LOGIN})
+    if "text/html" not in request.headers.get("Accept", ""):
+        return None
+    back = "../" * page.removeprefix(PAGES).count(
+        "/"
+    )  # relative: a proxy may serve us under a prefix
+    return web.Response(status=303, headers={"Location": f"{back}login"})

@@ -128,7 +128,7 @@ class Gateway:
         self.admission = Admission(now=loop.time)
         self.relay = Relay(
             journal=self.journal, reader=self.reader, admission=self.admission, metrics=Metrics(),
-            tasks=self._tasks, now=self.now, rng=random.Random(1), tell_webhook=lambda _: None,
+            tasks=self._tasks, now=self.now, rng=random.Random(1),
         )  # fmt: skip
         self.configure(upstream.settings)
         for call in await self.journal.open_calls():

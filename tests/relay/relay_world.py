@@ -217,7 +217,7 @@ async def open_world(
     async with asyncio.TaskGroup() as tasks:
         relay = Relay(
             journal=journal, reader=journal, admission=admission, metrics=METRICS, tasks=tasks,
-            now=lambda: NOW + loop.time(), rng=random.Random(seed), tell_webhook=lambda _: None,
+            now=lambda: NOW + loop.time(), rng=random.Random(seed),
         )  # fmt: skip
         relay.upstreams = {"openai": upstream or fake}
         relay.limits = bounds
