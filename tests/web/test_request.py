@@ -191,7 +191,6 @@ async def test_a_client_that_asks_first_is_told_to_go_on_when_its_body_is_wanted
     [
         (b'{"model":"gpt-4o","stream":true}', "gpt-4o", True),
         (b' \r\n{"stream": false, "model": "m"}', "m", False),
-        (b'{"model":"a","model":"b"}', "b", False),
         (b'{"model":7,"stream":"true"}', None, False),
         (b'{"messages":[{"model":"inner","stream":true}]}', None, False),
         (b'[{"model":"x"}]', None, False),
@@ -360,3 +359,28 @@ async def test_the_fingerprint_tells_requests_apart():
     first, again = await fingerprints(), await fingerprints()
     assert first == again
     assert len(set(first)) == 6
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"cheap","model":"gpt-5"}',
+        b'{"model":"cheap","mod\\u0065l":"gpt-5"}',
+        b'{"stream":false,"messages":[],"stream":true}',
+    ],
+)
+async def test_a_field_that_decides_may_not_be_said_twice(body):
+    with pytest.raises(BadRequest, match="twice"):
+        await read(asked("/v1/x", body)[0])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"a","tools":[{"model":"b","model":"c"}]}',
+        b'{"model":"a","messages":"say \\"model\\" twice, \\u006d"}',
+        b'{"model":"a","n":1,"n":2}',
+    ],
+)
+async def test_what_does_not_decide_may_be_said_as_often_as_one_likes(body):
+    assert (await read(asked("/v1/x", body)[0])).model == "a"
