@@ -1,13 +1,10 @@
-"""`GET /-/calls/{id}/body`: a recorded body as a file, whole or a range of it, for who inspects it.
+"""`GET /-/calls/{id}/body`: a recorded body as a file, whole or a piece of it, for who inspects it.
 
 Unlike `…/request` and `…/response` it repeats nothing that was said beside the bytes: no status, no
 headers, no coding; a cut or failed answer is read like any other, and so is one still arriving.
 Invariant: reading changes nothing. Whoever reads here takes no answer, so a retry stays possible.
-
-Source: RFC 9110 §14 (range requests)
 """
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
@@ -23,8 +20,6 @@ from gateway.relay.relay import Relay
 from gateway.web.calls import settled
 from gateway.web.dependencies import READER
 from gateway.web.recorded import SAFE
-
-_RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})")
 
 
 def routes(relay: Relay) -> list[web.RouteDef]:
@@ -74,7 +69,7 @@ class _Arriving:
 def _number(request: web.Request, record: CallRecord) -> int:
     """Which attempt's answer is asked for; 0: the request. The call's own answer by default."""
     for name in request.query:
-        if name != "attempt":
+        if name not in ("attempt", "offset", "limit"):
             raise BadRequest(f"there is no parameter {name[:64]!r} here")
     row = record.row
     text = request.query.get("attempt")
@@ -107,35 +102,35 @@ async def _held(reader: Reader, record: CallRecord, number: int) -> tuple[int, b
 async def _send(
     request: web.Request, name: str, size: int, whole: bool, body: _Held | _Arriving
 ) -> web.StreamResponse:
-    """The bytes that `Range` asks for, or all. One beyond the end: 416 with the size that there is."""
-    headers = {
-        **dict(SAFE),
-        "Accept-Ranges": "bytes",
-        "Content-Disposition": f'attachment; filename="{name}"',
-        "x-gateway-body-bytes": str(size),
-        "x-gateway-body-complete": "true" if whole else "false",
-    }
-    start, end, status = 0, size, 200
-    if asked := _RANGE.fullmatch(request.headers.get("Range", "").replace(" ", "")):
-        start, status = int(asked[1]), 206
-        end = min(size, int(asked[2]) + 1) if asked[2] else size
-        if start >= end:
-            headers["Content-Range"] = f"bytes */{size}"
-            return web.Response(status=416, headers=headers)
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    response = web.StreamResponse(status=status, headers=headers)
+    """The bytes from `offset` on, at most `limit`. Where there are none: none, and how many there are."""
+    start = min(size, _count(request, "offset") or 0)
+    limit = _count(request, "limit")
+    left = size - start if limit is None else min(limit, size - start)
+    response = web.StreamResponse(headers=SAFE)
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    response.headers["x-gateway-body-bytes"] = str(size)
+    response.headers["x-gateway-body-complete"] = "true" if whole else "false"
     response.content_type = "application/octet-stream"
-    response.content_length = end - start
+    response.content_length = left
     await response.prepare(request)
-    left = end - start if request.method != "HEAD" else 0
-    if left:
+    if left and request.method != "HEAD":
         async for piece in body.read(start):
             await response.write(piece[:left])
             left -= len(piece[:left])
             if left == 0:
                 break
-        else:  # removed meanwhile: an end that was promised and does not come
+        else:  # removed meanwhile: an end that was promised does not come
             if request.transport is not None:
                 request.transport.abort()
     await response.write_eof()
     return response
+
+
+def _count(request: web.Request, name: str) -> int | None:
+    """A number of bytes in the query. Raises: BadRequest."""
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise BadRequest(f"{name}: must be a number of bytes, from 0")
+    return int(text)

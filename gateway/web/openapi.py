@@ -5,6 +5,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from gateway import __version__
+from gateway.journal.filters import PAGING
 
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
@@ -61,6 +62,8 @@ _FOLLOW = _query("follow", "boolean", "the bytes as they arrive, to the end")
 _OFFSET = _query("offset", "integer", "with follow: from this byte on")
 _ATTEMPT = _query("attempt", "integer", "the answer of this attempt")
 _FILTERS = [
+    _query("q", about="words that occur in request, answer or error, and fields: dur:>10s"),
+    _query("cursor", about="where a search goes on that ran out of time: its next_cursor"),
     _query("limit", "integer", "1 to 1000, 50 by default"),
     _query("after", about="id of the call before this page"),
     _query("before", about="id of the call after this page"),
@@ -78,12 +81,17 @@ _FILTERS = [
     _query("until", about="RFC 3339"),
     _query("expand", about="all: attempts, headers and hashes too"),
 ]
-_SELECTION = [
-    parameter for parameter in _FILTERS if parameter["name"] not in ("after", "before", "expand")
-]  # fmt: skip
+_SELECTION = [parameter for parameter in _FILTERS if parameter["name"] not in PAGING]
 _DRY_RUN = _query("dry_run", "boolean", "count the calls that match, and change nothing")
 _PATHS: dict[str, dict[str, Any]] = {
     "/-/calls": {"get": _operation("List calls", ok={"200": "A page"}, parameters=_FILTERS)},
+    "/-/calls/count": {
+        "get": _operation(
+            "Count calls, up to 10,000 or as far as 200 ms go",
+            ok={"200": "count, and capped: at least so many"},
+            parameters=_SELECTION,
+        )
+    },
     "/-/calls/{id}": {
         "get": _operation(
             "Show a call", ok={"200": "The call", "304": "Unchanged"}, parameters=[_ID, _WAIT]
@@ -103,8 +111,13 @@ _PATHS: dict[str, dict[str, Any]] = {
     "/-/calls/{id}/body": {
         "get": _operation(
             "A recorded body as a file: nothing of what was said beside it, and read as it is so far",
-            ok={"200": "The bytes", "206": "Those that Range asks for", "416": "There are none there"},
-            parameters=[_ID, _query("attempt", "integer", "0: the request; the answer by default")],
+            ok={"200": "The bytes"},
+            parameters=[
+                _ID,
+                _query("attempt", "integer", "0: the request; the answer by default"),
+                _query("offset", "integer", "from this byte on"),
+                _query("limit", "integer", "so many bytes at most"),
+            ],
         )
     },
     "/-/calls/{id}/chunks": {
@@ -218,6 +231,8 @@ _SCHEMAS: dict[str, Any] = {
             "detail": {"type": "string"},
             "code": {"type": "string"},
             "instance": {"type": "string"},
+            "position": {"type": "integer", "description": "in q, from 0: where it is wrong"},
+            "hint": {"type": ["string", "null"], "description": "what may have been meant"},
         },
     },
     "Replay": {
