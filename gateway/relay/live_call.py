@@ -1,6 +1,7 @@
 """A call that is not final: who waits for it, what they may read, and how to stop it."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -102,7 +103,12 @@ class LiveCall:
         """Wait until something worth looking at happened."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
-        await future
+        try:
+            await future
+        except asyncio.CancelledError:
+            with contextlib.suppress(ValueError):  # woken in the same moment
+                self._waiting.remove(future)
+            raise
 
     async def wait_answer(self) -> Recording | None:
         """Wait for an answer to read, or the end without one (None: see `outcome`).

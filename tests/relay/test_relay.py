@@ -143,6 +143,15 @@ async def test_a_call_whose_body_cannot_be_read_back_ends_and_says_so():
     world.check_at_rest()
 
 
+async def test_who_polls_for_long_leaves_nothing_behind():
+    async with open_world() as world:
+        live = world.relay.accept(world.call(), Client())
+        for _ in range(50):
+            await world.relay.wait_final(live.call.id, 0.1)
+
+        assert live._waiting == []
+
+
 async def test_a_detached_call_waits_as_long_as_it_takes():
     async with open_world(max_in_flight=1, limits={"queue_timeout_s": 4}) as world:
         told = await ask_all(world, [world.call(), world.call(detached=True)])
