@@ -7,11 +7,13 @@ from gateway.cli.acting import cancel, export, replay
 from gateway.cli.calls import calls
 from gateway.cli.check import check
 from gateway.cli.db import db
+from gateway.cli.keys import keys
 from gateway.cli.mock import mock
 from gateway.cli.redeliver import redeliver
 from gateway.cli.run import run
 from gateway.cli.submit import submit
 from gateway.cli.tail import tail
+from gateway.cli.top import top
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,5 +24,5 @@ def main() -> None:
 
 for command in (cancel, replay, redeliver, export, tail):
     calls.add_command(command)
-for command in (run, check, mock, calls, db, submit):
+for command in (run, check, mock, calls, top, keys, db, submit):
     main.add_command(command)

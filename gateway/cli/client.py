@@ -231,15 +231,16 @@ class Gateway:
     async def act(self, path: str, kind: str, body: Json | None = None) -> Json:
         """POST *body* to *path*: the object of that *kind* that comes of it."""
         async with self.ask("POST", path, body=body, wait_s=ACTING_S) as response:
-            return await self._object(response, kind)
+            return await self.result(response, kind)
 
     async def _json(self, path: str, kind: str) -> Json:
         """The object of that *kind* at *path*."""
         async with self.ask("GET", path) as response:
-            return await self._object(response, kind)
+            return await self.result(response, kind)
 
-    async def _object(self, response: aiohttp.ClientResponse, kind: str) -> Json:
-        if response.status in (200, 202) and response.content_type == "application/json":
+    async def result(self, response: aiohttp.ClientResponse, kind: str) -> Json:
+        """The object of that *kind* that *response* holds. Raises: CommandError, where it has none."""
+        if response.status in (200, 201, 202) and response.content_type == "application/json":
             content = from_json(await response.read())
             if isinstance(content, dict) and content.get("object") == kind:
                 return content

@@ -5,13 +5,14 @@ show as escapes, so that no recorded byte can play with a terminal.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway.cli.printable import printable
 from gateway.journal.shapes import Json
 
 PIPE_WIDTH = 10_000  # columns where no terminal sets a limit: who reads lines wants them whole
@@ -60,6 +61,17 @@ def print_call(call: Json) -> None:
         console = _console()
         console.print()
         console.print(attempts)
+
+
+def print_objects(objects: JsonValue, columns: Sequence[str]) -> None:
+    """Objects of any kind, one line each: these members of them."""
+    table = _table(*columns)
+    for each in _objects(objects):
+        values = [each[column] for column in columns]
+        table.add_row(
+            *(_text(", ".join(map(str, v)) if isinstance(v, list) else v) for v in values)
+        )
+    _console().print(table)
 
 
 def print_fields(content: Json) -> None:
@@ -121,4 +133,4 @@ def _text(value: JsonValue) -> Text:
         return Text("yes" if value else "no")
     if isinstance(value, list):
         return Text("\n").join(_text(inner) for inner in value)
-    return Text("".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value)))
+    return Text(printable(value))

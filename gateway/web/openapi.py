@@ -187,6 +187,40 @@ _PATHS: dict[str, dict[str, Any]] = {
             "Tune an upstream live", ok={"200": "It"}, parameters=[_in_path("name")], body="Change"
         ),
     },
+    "/-/keys": {
+        "get": _operation("List keys, revoked ones too", ok={"200": "All of them"}),
+        "post": _operation("Make a key", ok={"201": "It, and its secret this once"}, body="NewKey"),
+    },
+    "/-/keys/{id}": {
+        "get": _operation("Show a key", ok={"200": "With what it used lately"}, parameters=[_ID]),
+        "patch": _operation(
+            "Set a key's bounds", ok={"200": "It"}, parameters=[_ID], body="KeyChange"
+        ),
+        "delete": _operation("Revoke a key, at once", ok={"204": "Revoked"}, parameters=[_ID]),
+    },
+    "/-/session": {
+        "get": _operation("Who asks, and what they may", ok={"200": "Scopes and key"}),
+        "post": _operation(
+            "Sign in", ok={"200": "A cookie that stands for the key"}, body="SignIn"
+        ),
+        "delete": _operation("Sign out", ok={"204": "The cookie is worth nothing any more"}),
+    },
+    "/-/ui/login": {
+        "get": _operation("The form to sign in", ok={"200": "HTML"}),
+        "post": _operation("Sign in by the form", ok={"303": "To the dashboard"}),
+    },
+    "/-/ui/logout": {"post": _operation("Sign out by a form", ok={"303": "To the form"})},
+    "/-/audit": {
+        "get": _operation(
+            "Who did what, newest first",
+            ok={"200": "A page of entries"},
+            parameters=[
+                _query("limit", "integer", "1 to 1000, 50 by default"),
+                _query("after", "integer", "id of the entry before this page"),
+                _query("before", "integer", "id of the entry after this page"),
+            ],
+        )
+    },
     "/-/reload": {"post": _operation("Re-read config.toml", ok={"200": "Taken over as a whole"})},
     "/-/prune": {
         "post": _operation("Remove what retention no longer keeps, now", ok={"200": "How much"})
@@ -220,7 +254,41 @@ _PATHS: dict[str, dict[str, Any]] = {
         )
     },
 }
+_GLOBS = {"type": "array", "items": {"type": "string"}, "description": "globs; empty: all"}
+_BOUND = {"type": ["integer", "null"], "minimum": 1}
+_KEY_FIELDS: dict[str, Any] = {
+    "name": {"type": "string", "maxLength": 100},
+    "expires_at": {"type": ["string", "null"], "format": "date-time"},
+    "upstreams": _GLOBS,
+    "models": _GLOBS,
+    "max_in_flight": _BOUND,
+    "requests_per_minute": _BOUND,
+    "tokens_per_minute": _BOUND,
+    "tokens_per_day": _BOUND,
+    "bodies": {"enum": ["full", "metadata", "none"], "description": "what is kept of its calls"},
+}
+_SCOPES = ["relay", "read-own", "operate-own", "read-all", "operate-all", "admin"]
 _SCHEMAS: dict[str, Any] = {
+    "NewKey": {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["name"],
+        "properties": {
+            **_KEY_FIELDS,
+            "scopes": {"type": "array", "items": {"enum": _SCOPES}, "default": _SCOPES[:3]},
+        },
+    },
+    "KeyChange": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": _KEY_FIELDS,
+    },
+    "SignIn": {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["key"],
+        "properties": {"key": {"type": "string"}},
+    },
     "Problem": {
         "type": "object",
         "required": ["type", "title", "status", "detail", "code"],
