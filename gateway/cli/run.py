@@ -63,7 +63,7 @@ async def _serve(load: Callable[[], config.Config]) -> None:
     async with open_service(load(), load=load) as service:
         click.echo(f"gateway: listening on {service.url}")
         sys.stdout.flush()
-        click.echo(f"gateway: calls are at {service.url}/-/calls", err=True)
+        click.echo(f"gateway: dashboard at {service.url}/", err=True)
         async with asyncio.TaskGroup() as tasks:
             reloading = tasks.create_task(_reload_on(hup, service))
             await stop.wait()

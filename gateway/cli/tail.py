@@ -1,4 +1,7 @@
-"""`gateway calls tail`: an answer as it arrives, from any offset, over lost connections and restarts."""
+"""`gateway calls tail`: all calls as they change, or one answer as it arrives.
+
+An answer is followed from any offset, over lost connections and restarts.
+"""
 
 import asyncio
 import sys
@@ -6,8 +9,10 @@ from urllib.parse import quote, urlencode
 
 import click
 
+from gateway.cli.calls import as_json
 from gateway.cli.client import Lost, Where, open_gateway, reaching
 from gateway.cli.exits import UNREACHABLE, CommandError, run
+from gateway.cli.tail_all import TailAll
 from gateway.journal.shapes import Json
 
 SILENT_S = 86_400.0  # a call may wait long for its slot, and its upstream may think long
@@ -16,16 +21,36 @@ PATIENCE_S = 120.0  # a gateway that was lost for longer does not come back
 
 
 @click.command()
-@click.argument("call_id", metavar="ID")
-@click.option(
-    "--offset", type=click.IntRange(0), default=0, show_default=True, help="Skip so many bytes."
-)
+@click.argument("call_id", metavar="[ID]", required=False)
+@click.option("--offset", type=click.IntRange(0), default=0, help="With ID: skip so many bytes.")
+@click.option("--status", multiple=True, help="With this status; several by comma.")
+@click.option("--upstream", multiple=True, metavar="GLOB", help="Of this upstream.")
+@click.option("--model", multiple=True, metavar="GLOB", help="Of this model.")
+@as_json
 @reaching
-def tail(*, where: Where, call_id: str, offset: int) -> None:
-    """Write the body of an answer while it arrives, to its end.
+def tail(
+    *,
+    where: Where,
+    call_id: str | None,
+    offset: int,
+    status: tuple[str, ...],
+    upstream: tuple[str, ...],
+    model: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Show all calls as they change; with ID write the body of its answer while it arrives.
 
-    A lost connection is taken up again where it broke off.
+    A lost connection is taken up again where it broke off, and a restarted gateway is found.
     """
+    if call_id is None:
+        if offset:
+            raise click.UsageError("--offset needs an ID")
+        run(
+            TailAll(where, statuses=status, upstreams=upstream, models=model, as_json=as_json).run()
+        )
+        return
+    if status or upstream or model or as_json:
+        raise click.UsageError("an answer is written as it is: no filters and no --json with an ID")
     run(_Tail(where, call_id, offset).run())
 
 
