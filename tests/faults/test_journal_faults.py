@@ -102,6 +102,8 @@ async def one_run(gateway: Any, upstream: Any, faults: Faults, monkeypatch: Any)
     assert stats["totals"]["calls"] == len(calls) + 1
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    for each in path.parent.glob("gateway.db*"):
+        each.unlink()  # the next run begins with none
 
 
 def recorded_body(path: Any, call_id: str) -> bytes:
