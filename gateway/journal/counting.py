@@ -13,14 +13,18 @@ from gateway.journal.rollups import FINEST, Bucket, Load, Tally, decode, encode
 #: A row of `rollups`: (level, key, start, upstream).
 Place: TypeAlias = tuple[int, str, int, str]
 
+STORED = "sums, duration, queued, first_byte"  #: columns of a row, as `rollups.Stored`
 KEPT_BUCKETS = 128  # in RAM, when another stretch of time begins: old ones are hardly wanted again
 
-BUCKET = "SELECT data FROM rollups WHERE level = ? AND key = ? AND start = ? AND upstream = ?"
+BUCKET = f"""
+SELECT {STORED} FROM rollups WHERE level = ? AND key = ? AND start = ? AND upstream = ?
+"""  # noqa: S608 - names of columns
 # Not REPLACE: that would take the row out of its index and put it back.
-KEEP_BUCKET = """
-INSERT INTO rollups (level, key, start, upstream, data) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (level, key, start, upstream) DO UPDATE SET data = excluded.data
-"""
+KEEP_BUCKET = f"""
+INSERT INTO rollups (level, key, start, upstream, {STORED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (level, key, start, upstream) DO UPDATE SET sums = excluded.sums,
+  duration = excluded.duration, queued = excluded.queued, first_byte = excluded.first_byte
+"""  # noqa: S608 - names of columns
 UNTIL = "SELECT level, until FROM rollup_levels ORDER BY level"
 SET_UNTIL = "UPDATE rollup_levels SET until = ? WHERE level = ?"
 
@@ -70,7 +74,7 @@ class Counting:
 
     def save(self, cursor: sqlite3.Cursor) -> None:
         """Write what changed."""
-        rows = [(*place, encode(self._buckets[place])) for place in self._changed]
+        rows = [(*place, *encode(self._buckets[place])) for place in self._changed]
         self._changed.clear()
         cursor.executemany(KEEP_BUCKET, rows)
 
@@ -94,5 +98,5 @@ class Counting:
         bucket = self._buckets.get(place)
         if bucket is None:
             row = cursor.execute(BUCKET, place).fetchone()
-            bucket = self._buckets[place] = decode(row[0]) if row else Bucket()
+            bucket = self._buckets[place] = decode(row) if row else Bucket()
         return bucket

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Mapping
 from itertools import pairwise
 
-from gateway.journal.counting import Counting
+from gateway.journal.counting import STORED, Counting
 from gateway.journal.rollups import FINEST, LEVELS, Load, decode
 from gateway.journal.transaction import transaction
 
@@ -17,7 +17,7 @@ GRACE_S = 10  # the commit of a call comes after its end; later ones are counted
 EXPIRED_ROWS = 500
 
 NEXT = "SELECT min(start) FROM rollups WHERE level = ? AND start >= ?"
-BUCKETS = "SELECT key, upstream, data FROM rollups WHERE level = ? AND start = ?"
+BUCKETS = f"SELECT key, upstream, {STORED} FROM rollups WHERE level = ? AND start = ?"  # noqa: S608 - names
 EXPIRED = "SELECT level, key, start, upstream FROM rollups WHERE level = ? AND start < ? LIMIT ?"
 DELETE = "DELETE FROM rollups WHERE level = ? AND key = ? AND start = ? AND upstream = ?"
 
@@ -72,9 +72,9 @@ class Folding:
             (start,) = cursor.execute(NEXT, (finer, until[level])).fetchone()
             if start is None or start + finer > over:
                 continue
-            for key, upstream, data in cursor.execute(BUCKETS, (finer, start)).fetchall():
+            for key, upstream, *stored in cursor.execute(BUCKETS, (finer, start)).fetchall():
                 place = (level, key, start - start % level, upstream)
-                self._counting.merge(cursor, place, decode(data))
+                self._counting.merge(cursor, place, decode(stored))
             self._counting.set_until(cursor, level, start + finer)
             return True
         return False

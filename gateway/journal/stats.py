@@ -1,23 +1,23 @@
 """Statistics of a window of time, merged from the buckets that the writer keeps.
 
-Invariant: calls are never looked at. Each moment is read from one level alone: from the level that
-the step wants as far as that is complete, the rest from the finer ones (`rollup_levels`). The rows
-read depend on the steps and the upstreams, not on how many calls there were.
+Invariant: calls are never looked at. Each moment is read from one level alone: from the longest
+buckets that fit the step as far as those are complete, the rest from finer ones (`rollup_levels`).
+The rows read depend on the steps and the upstreams, not on how many calls there were.
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.journal.counting import UNTIL
-from gateway.journal.rollups import FINEST, LEVELS, Bucket, Counts, Histogram, Load, decode
+from gateway.journal.counting import STORED, UNTIL
+from gateway.journal.rollups import FINEST, LONGEST_FIRST, Bucket, Counts, Histogram, Load, decode
 from gateway.journal.shapes import Json, rfc3339
 from gateway.journal.windows import Window
 
-ROWS = """
-SELECT start, upstream, data FROM rollups
+ROWS = f"""
+SELECT start, upstream, {STORED} FROM rollups
 WHERE level = ? AND key = ? AND start >= ? AND start < ?
-"""
+"""  # noqa: S608 - names of columns
 FINAL = ("succeeded", "failed", "cancelled", "expired")
 
 
@@ -55,13 +55,17 @@ def select_statistics(
     """Read *window* and add what is *unsaved*."""
     found = Statistics()
     until = dict(connection.execute(UNTIL).fetchall())
-    for level, begin, end in _pieces(window, until):
+    pieces = [
+        *_cover(window.before, window.since, LONGEST_FIRST, until),
+        *_cover(window.since, window.until, window.levels, until),
+    ]
+    for level, begin, end in pieces:
         sql, values = ROWS, [level, window.key or "", begin, end]
         if window.upstream is not None:
             sql, values = f"{ROWS} AND upstream = ?", [*values, window.upstream]
-        for start, upstream, data in connection.execute(sql, values):
+        for start, upstream, *stored in connection.execute(sql, values):
             found.rows += 1
-            _add(found, window, start, upstream, decode(data))
+            _add(found, window, start, upstream, decode(stored))
     for (start, upstream), load in unsaved.items():
         wanted = window.upstream in (None, upstream) and window.key is None
         if wanted and until[FINEST] <= start < window.until:
@@ -69,16 +73,24 @@ def select_statistics(
     return found
 
 
-def _pieces(window: Window, until: Mapping[int, int]) -> Iterator[tuple[int, int, int]]:
-    """From which level what is read: (level, begin, end)."""
-    begin, end = window.before, window.until
-    for level in sorted(LEVELS, reverse=True):
-        if level > window.level:
-            continue
-        complete = end if level == FINEST else min(end, until[level])
-        if begin < complete:
-            yield level, begin, complete
-            begin = complete
+def _cover(
+    begin: int, end: int, levels: Sequence[int], until: Mapping[int, int]
+) -> Iterator[tuple[int, int, int]]:
+    """The longest buckets of *levels*, longest first, that are all of it: (level, begin, end)."""
+    if begin >= end:
+        return
+    level, *finer = levels
+    if level == FINEST:
+        yield level, begin, end
+        return
+    first = -(-begin // level) * level
+    last = until[level] if until[level] < end else end // level * level
+    if first >= last:
+        yield from _cover(begin, end, finer, until)
+        return
+    yield from _cover(begin, first, finer, until)
+    yield level, first, last
+    yield from _cover(last, end, finer, until)
 
 
 def _add(found: Statistics, window: Window, start: int, upstream: str, bucket: Bucket) -> None:
@@ -165,10 +177,11 @@ def counts_json(counts: Counts) -> Json:
 
 
 def _times(histogram: Histogram) -> Json:
-    count = histogram.count
-    if not count:
+    if not histogram.bins:
         return {"count": 0, "mean": None, "p50": None, "p95": None, "p99": None, "max": None}
-    p50, p95, p99 = (round(us / 1000, 3) for us in histogram.percentiles_us(0.5, 0.95, 0.99))
+    ranks = histogram.ranks()
+    count = ranks.calls
+    p50, p95, p99 = (round(ranks.percentile_us(share) / 1000, 3) for share in (0.5, 0.95, 0.99))
     mean = round(histogram.total_us / count / 1000, 3)
     return {
         "count": count, "mean": mean, "p50": p50, "p95": p95, "p99": p99,

@@ -1,7 +1,8 @@
 """Which stretch of time statistics are asked for: query parameters read into steps of stored buckets.
 
 Invariant: a step is made of whole buckets of one level that is kept for twice the window, so that
-the window and the one before it can be answered in full, from at most some thousand rows an upstream.
+the window and the one before it are answered in full, and from about `MAX_BUCKETS` rows an upstream
+at most.
 """
 
 import re
@@ -9,15 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gateway.errors import BadRequest
-from gateway.journal.rollups import DAY_S, FINEST, LEVELS
+from gateway.journal.rollups import DAY_S, FINEST, LEVELS, LONGEST_FIRST
 
 SHORTEST_S, LONGEST_S = 300, 30 * DAY_S
-MAX_STEPS = 720  # 30 days by the hour
+MAX_BUCKETS = 720  # 30 days by the hour
 DEFAULT_STEPS = 120  # at most: what a chart shows well
-#: Steps taken by themselves: lengths that people read at a glance, and the first three levels' own.
-DEFAULT_STEPS_S = (
-    10, 20, 30, 60, 120, 180, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600,
-)  # fmt: skip
+#: Steps taken by themselves: lengths that people read at a glance, and that read few rows.
+DEFAULT_STEPS_S = (10, 60, 300, 600, 900, 1800, 3600, 7200, 21_600)
 
 PARAMETERS = ("window", "step", "upstream", "key")
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": DAY_S}
@@ -50,9 +49,9 @@ class Window:
         return self.since - self.steps * self.step_s
 
     @property
-    def level(self) -> int:
-        """The longest buckets of which a step is made."""
-        return _level(self.step_s)
+    def levels(self) -> list[int]:
+        """How long the buckets are of which a step can be made, longest first."""
+        return [level for level in LONGEST_FIRST if self.step_s % level == 0]
 
 
 def read_window(parameters: Iterable[tuple[str, str]], *, now: float) -> Window:
@@ -98,20 +97,16 @@ def _step(window_s: int, text: str | None) -> int:
     if not _fits(window_s, step_s):
         least_s = next(each for each in DEFAULT_STEPS_S if _fits(window_s, each))
         raise BadRequest(
-            f"step: {step_s}s is too fine for this window; {least_s}s is not. There may be at most"
-            f" {MAX_STEPS} steps, and steps that are no whole minutes reach back 3h, no whole hours"
-            " 7d"
+            f"step: {step_s}s is too fine for this window; take a multiple of {least_s}s, or leave it"
+            " out"
         )
     return step_s
 
 
 def _fits(window_s: int, step_s: int) -> bool:
-    keep_s = LEVELS[_level(step_s)]
-    return window_s <= step_s * MAX_STEPS and (keep_s is None or 2 * window_s <= keep_s)
-
-
-def _level(step_s: int) -> int:
-    return max(level for level in LEVELS if step_s % level == 0)
+    level = next(level for level in LONGEST_FIRST if step_s % level == 0)
+    keep_s = LEVELS[level]
+    return window_s <= level * MAX_BUCKETS and (keep_s is None or 2 * window_s <= keep_s)
 
 
 def _duration(name: str, text: str) -> int:

@@ -1,11 +1,14 @@
 -- Figures of the calls that ended, and of what was in flight and queued, in buckets of time. They
 -- outlive the calls: deleting one changes nothing here. What a row holds: `rollups.py`.
 CREATE TABLE rollups (
-  level    INTEGER NOT NULL,                 -- seconds that a bucket lasts
-  key      TEXT    NOT NULL,                 -- of the calls made with it; '': of all calls
-  start    INTEGER NOT NULL,                 -- seconds since the epoch, a multiple of `level`
-  upstream TEXT    NOT NULL,                 -- '': of the whole gateway, which has no calls of its own
-  data     TEXT    NOT NULL,                 -- JSON
+  level      INTEGER NOT NULL,               -- seconds that a bucket lasts
+  key        TEXT    NOT NULL,               -- of the calls made with it; '': of all calls
+  start      INTEGER NOT NULL,               -- seconds since the epoch, a multiple of `level`
+  upstream   TEXT    NOT NULL,               -- '': of the whole gateway, which has no calls of its own
+  sums       TEXT    NOT NULL,               -- JSON
+  duration   BLOB    NOT NULL,               -- histograms
+  queued     BLOB    NOT NULL,
+  first_byte BLOB    NOT NULL,
   PRIMARY KEY (level, key, start, upstream)
 ) WITHOUT ROWID;
 
@@ -18,4 +21,5 @@ CREATE TABLE rollup_levels (
   until INTEGER NOT NULL                     -- seconds since the epoch
 );
 
-INSERT INTO rollup_levels (level, until) VALUES (10, 0), (60, 0), (900, 0), (3600, 0), (21600, 0);
+INSERT INTO rollup_levels (level, until) VALUES
+  (10, 0), (60, 0), (300, 0), (900, 0), (3600, 0), (21600, 0);
