@@ -17,8 +17,9 @@ from types import TracebackType
 
 from gateway.call import WaitReason
 from gateway.config import Limits, Upstream
-from gateway.errors import QueueFull
-from gateway.relay.fair_queue import Entry
+from gateway.errors import KeyLimit, QueueFull
+from gateway.relay.fair_queue import RISE_S, Entry
+from gateway.relay.key_slots import UNBOUND, KeySlots
 from gateway.relay.slots import Slots, SlotsStatistics
 
 UNMEASURED_HOLD_S = 10.0  # how long a slot is taken for held before any was given back
@@ -47,8 +48,12 @@ class Place:
 
     __slots__ = (
         "_admission",
+        "_aside",
         "_entry",
+        "_flow",
         "_granted_at",
+        "_key",
+        "_rank",
         "_slots",
         "_waker",
         "body_bytes",
@@ -62,7 +67,10 @@ class Place:
         self,
         admission: "Admission",
         slots: "Slots[Place]",
+        key: "KeySlots[Place] | None",
         *,
+        flow: tuple[str, str],
+        rank: float,
         body_bytes: int,
         detached: bool,
         retry: bool,
@@ -70,7 +78,11 @@ class Place:
     ) -> None:
         self._admission = admission
         self._slots = slots
+        self._key = key
+        self._flow = flow
+        self._rank = rank
         self._entry: Entry[Place] | None = None  # while it waits
+        self._aside = False  # it waits for its key's limit, not in the upstream's queue
         self._granted_at = 0.0
         self._waker: asyncio.Future[None] | None = None
         self.body_bytes = body_bytes
@@ -87,6 +99,11 @@ class Place:
         if self.retry and not self._slots.has_retry_budget:
             return WaitReason.BACKOFF
         return WaitReason.SLOT
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether it counts among those of its key whose client waits."""
+        return not (self.detached or self.recovered)
 
     @property
     def waits(self) -> bool:
@@ -145,7 +162,7 @@ class Admission:
         self._max_queued_bytes = 0
         self._queued_bytes = 0
         self._refusals = 0
-        self._key_limits: dict[str, int] = {}
+        self._keys: dict[str, KeySlots[Place]] = {}
         #: told of each upstream whose limit or pause may have changed
         self.on_change: Callable[[str], None] = lambda _: None
 
@@ -175,10 +192,10 @@ class Admission:
 
     def limit_key(self, key_id: str, n: int | None) -> None:
         """Let that key have at most *n* attempts in flight; None: as many as there are slots."""
-        if n is None:
-            self._key_limits.pop(key_id, None)
-        else:
-            self._key_limits[key_id] = n
+        key = self._keys.setdefault(key_id, KeySlots())
+        key.limit = UNBOUND if n is None else n
+        self._refill(key)
+        self._serve()
 
     def pause(self, upstream: str, paused: bool) -> None:
         """Start no new attempt at *upstream*, or go on."""
@@ -209,6 +226,7 @@ class Admission:
         detached: bool = False,
         retry: bool = False,
         recovered: bool = False,
+        key_id: str | None = None,
     ) -> Place:
         """Get a slot at once where nobody waits for it, else a place in the queue.
 
@@ -216,32 +234,62 @@ class Admission:
         first attempt of a call taken up from the journal: like a *retry* it is never refused,
         and it does not count towards the bounds either.
 
-        Raises: QueueFull; KeyError, for an upstream that is not configured (a retry may still
+        Raises: QueueFull; KeyLimit; KeyError, for an upstream that is not configured (a retry may still
                 go to one that was removed while its call was open)
         """
         slots = self._upstreams[upstream]
         if slots.removed and not retry:
             raise KeyError(upstream)
+        key = None if key_id is None else self._keys.setdefault(key_id, KeySlots())
         place = Place(
-            self, slots, body_bytes=body_bytes, detached=detached, retry=retry, recovered=recovered
-        )
+            self, slots, key, flow=flow, rank=since + RISE_S * priority,
+            body_bytes=body_bytes, detached=detached, retry=retry, recovered=recovered,
+        )  # fmt: skip
+        if key is not None and not (retry or recovered or detached):
+            _refuse_at_limit(key, slots)
         # Whoever could have taken a free slot has it already, so nobody is overtaken here.
-        if self._in_flight < self._max_in_flight and slots.has_slot(retry=retry):
+        is_free = self._in_flight < self._max_in_flight and slots.has_slot(retry=retry)
+        if is_free and not (key is not None and key.is_full):
             self._grant(place)
-            return place
-        if not (retry or recovered):
-            self._refuse_when_full(place)
-        place._entry = slots.queue.push(
-            place, flow=flow, priority=priority, since=since, gated=retry
-        )
-        self._count(place, 1)
+        else:
+            if not (retry or recovered):
+                self._refuse_when_full(place)
+            self._queue(place)
+            self._count(place, 1)
+        if key is not None and place.is_waited_for:
+            key.waited_for += 1
         return place
+
+    def _queue(self, place: Place) -> None:
+        """Let *place* stand in its upstream's queue, or aside where its key has enough there."""
+        key, slots = place._key, place._slots
+        if key is not None and not key.may_queue(slots):
+            place._entry = key.put_aside(
+                place, slots, flow=place._flow, rank=place._rank, gated=place.retry
+            )
+            place._aside = True
+            slots.aside += 1
+            return
+        place._entry = slots.queue.push(
+            place, flow=place._flow, priority=0, since=place._rank, gated=place.retry
+        )
+        if key is not None:
+            key.queue(slots, 1)
+
+    def _refill(self, key: KeySlots[Place]) -> None:
+        """Whoever was aside and may stand in a queue now does."""
+        for place in key.next_to_queue():
+            place._aside = False
+            place._slots.aside -= 1
+            self._queue(place)
 
     def position(self, place: Place) -> int:
         """Its position in its upstream's queue, 1 is next; 0 when it does not wait. O(n)."""
         if place._entry is None:
             return 0
         slots = place._slots
+        if place._aside and place._key is not None:
+            return 1 + place._key.position(slots, place._entry)
         return 1 + slots.queue.position(place._entry, gate_open=slots.has_retry_budget)
 
     def positions(self, upstream: str) -> dict[Place, int]:
@@ -257,6 +305,8 @@ class Admission:
         """
         slots = place._slots
         limit = min(slots.max_in_flight, self._max_in_flight)
+        if place._key is not None:
+            limit = min(limit, place._key.limit)
         if slots.hold_s is None or limit < 1 or slots.paused:
             return None
         if position is None:
@@ -288,34 +338,61 @@ class Admission:
                 fruitless += 1
                 continue
             fruitless = 0
+            if (key := place._key) is not None:
+                key.queue(place._slots, -1)
+                if key.is_full:  # by what it has in flight at other upstreams
+                    self._queue(place)
+                    continue
             place._entry = None
             self._count(place, -1)
             self._grant(place)
 
     def _grant(self, place: Place) -> None:
         self._in_flight += 1
+        if place._key is not None:
+            place._key.in_flight += 1
         place._slots.take(retry=place.retry)
         place._granted_at = self._now()
         place.granted = True
         place._wake()
 
     def _release(self, place: Place) -> None:
-        slots = place._slots
+        slots, key = place._slots, place._key
+        if not place.granted and place._entry is None:
+            return
         if place.granted:
             place.granted = False
             self._in_flight -= 1
             slots.give_back(retry=place.retry, held_s=self._now() - place._granted_at)
+            if key is not None:
+                key.in_flight -= 1
         elif place._entry is not None:
-            slots.queue.remove(place._entry)
+            self._take_out(place, place._entry)
             place._entry = None
             self._count(place, -1)
             place._wake()
+        if key is not None:
+            key.waited_for -= place.is_waited_for
+            self._refill(key)
         if slots.removed:
             self._forget_drained()
         self._serve()
 
+    def _take_out(self, place: Place, entry: Entry[Place]) -> None:
+        key, slots = place._key, place._slots
+        if place._aside and key is not None:
+            key.remove(slots, entry)
+            place._aside = False
+            slots.aside -= 1
+            return
+        slots.queue.remove(entry)
+        if key is not None:
+            key.queue(slots, -1)
+
     def _detach(self, place: Place, body_bytes: int) -> None:
         waits = place._entry is not None
+        if place._key is not None and (waits or place.granted):
+            place._key.waited_for -= place.is_waited_for
         if waits:
             self._count(place, -1)
         place.detached, place.body_bytes = True, body_bytes
@@ -360,3 +437,10 @@ class Admission:
             name: slots for name, slots in self._upstreams.items() if not slots.is_drained
         }
         self._turns = deque(self._upstreams.values())
+
+
+def _refuse_at_limit(key: KeySlots[Place], slots: Slots[Place]) -> None:
+    if key.waited_for >= key.limit:
+        message = f"{key.waited_for} clients wait for calls of this key, as many as may"
+        soon_s = 1.0 if slots.hold_s is None else slots.hold_s / key.limit
+        raise KeyLimit(message, retry_after_s=min(max(1.0, soon_s), LONGEST_RETRY_AFTER_S))

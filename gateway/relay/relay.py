@@ -154,7 +154,7 @@ class Relay:
         return self._admission.enter(
             call.upstream, flow=call.flow, priority=call.options.priority, since=since,
             body_bytes=0 if _is_parked(call) else call.request.body_bytes, detached=call.detached,
-            retry=retry, recovered=recovered,
+            retry=retry, recovered=recovered, key_id=call.key_id,
         )  # fmt: skip
 
     def _start(self, live: LiveCall) -> None:

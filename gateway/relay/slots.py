@@ -39,6 +39,7 @@ class Slots(Generic[T]):
         self.retries_in_flight = 0
         self.open_calls = 0
         self.queued_detached = 0
+        self.aside = 0  #: who waits for a limit of their key's, not in the queue
         self.hold_s: float | None = None  #: recent mean time from grant to release
         self.queue: FairQueue[T] = FairQueue()
 
@@ -55,7 +56,9 @@ class Slots(Generic[T]):
     @property
     def is_drained(self) -> bool:
         """Nobody needs these slots any more."""
-        return self.removed and not (self.in_flight or self.open_calls or len(self.queue))
+        return self.removed and not (
+            self.in_flight or self.open_calls or len(self.queue) or self.aside
+        )
 
     def take(self, *, retry: bool) -> None:
         """An attempt starts."""
@@ -81,7 +84,7 @@ class Slots(Generic[T]):
             in_flight=self.in_flight,
             retries_in_flight=self.retries_in_flight,
             max_in_flight=self.max_in_flight,
-            queued=len(self.queue),
+            queued=len(self.queue) + self.aside,
             queued_detached=self.queued_detached,
             open_calls=self.open_calls,
             paused=self.paused,
