@@ -47,10 +47,18 @@ class TailAll:
 
     async def run(self) -> None:
         """Print until interrupted. Raises: CommandError, when the gateway is gone for good."""
-        greeted = False
+        greeted = lost = False
         async for event in follow(self._where, "call"):
-            if event.name == "hello" and not greeted:
-                greeted, self._since = True, await self._newest()
+            if event.name == "hello":
+                if not greeted:
+                    self._since = await self._newest()
+                if lost or not greeted:
+                    click.echo("watching all calls", err=True)
+                greeted, lost = True, False
+            elif event.name == "lost":
+                if not lost:
+                    click.echo("the gateway is gone; looking for it", err=True)
+                lost = True
             elif event.name == "resync":
                 await self._catch_up()
             elif event.name == "call":
