@@ -100,7 +100,7 @@ class Gate:
         self._failures = Failures(monotonic)
         self._client_of = client_of
         self._audit = audit
-        self._open: dict[str, set[web.Request]] = {}  # being answered, by the id of their key
+        self._open: dict[str, list[web.Request]] = {}  # being answered, by the id of their key
 
     # 1 -- who asks
 
@@ -183,12 +183,12 @@ class Gate:
         if identity is None or identity.key is None:
             yield
             return
-        open_here = self._open.setdefault(identity.key.id, set())
-        open_here.add(request)
+        open_here = self._open.setdefault(identity.key.id, [])
+        open_here.append(request)
         try:
             yield
         finally:
-            open_here.discard(request)
+            open_here.remove(request)
             if not open_here:
                 self._open.pop(identity.key.id, None)
 
