@@ -100,4 +100,6 @@ def _read_block(block: bytes) -> Told | None:
     if "event" not in fields:
         return None
     number = fields.get("id")
-    return Told(fields["event"], json.loads(fields["data"]), None if number is None else int(number))
+    return Told(
+        fields["event"], json.loads(fields["data"]), None if number is None else int(number)
+    )
