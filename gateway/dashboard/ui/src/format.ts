@@ -16,6 +16,12 @@ export const short = (n: number): string => (n < 10_000 ? integers.format(n) : c
 
 /** 12.4 /s, 0.05 /s */
 export const rate = (perSecond: number): string => `${significant(perSecond)} /s`;
+/** A rate in the unit that gives it a readable number: 12.4 /s, 3.1 /min, 0.5 /h. */
+export function significantRate(perSecond: number): { value: string; unit: string } {
+  if (perSecond === 0 || perSecond >= 0.95) return { value: short(Number(significant(perSecond).replaceAll(",", ""))), unit: "/s" };
+  if (perSecond * 60 >= 0.95) return { value: significant(perSecond * 60), unit: "/min" };
+  return { value: significant(perSecond * 3600), unit: "/h" };
+}
 /** 3.2 %, 100 % */
 export const percent = (share: number): string => `${share > 0 && share < 0.001 ? "< 0.1" : trim((share * 100).toFixed(share < 0.1 ? 1 : 0))} %`;
 export const dollars = (usd: number): string => new Intl.NumberFormat("en", { style: "currency", currency: "USD", maximumFractionDigits: usd < 1 ? 4 : 2 }).format(usd);
@@ -40,6 +46,13 @@ export function duration(ms: number | null | undefined): string {
   if (s < 3600) return `${Math.floor(s / 60)} m ${two(s % 60)} s`;
   if (s < 86_400) return `${Math.floor(s / 3600)} h ${two(Math.floor((s % 3600) / 60))} m`;
   return `${Math.floor(s / 86_400)} d ${Math.floor((s % 86_400) / 3600)} h`;
+}
+
+/** For the axis of a chart: 500 ms, 40 s, 2.5 min, 3 h. */
+export function axisDuration(ms: number): string {
+  if (ms === 0) return "0";
+  const [size, unit] = ms < 1000 ? [1, "ms"] : ms < 60_000 ? [1000, "s"] : ms < 3_600_000 ? [60_000, "min"] : [3_600_000, "h"];
+  return `${trim((ms / Number(size)).toFixed(1))} ${unit}`;
 }
 
 /** The same counting up, without jumping digits: 4.2 s, 1 m 03 s. */

@@ -83,6 +83,12 @@ export const t = {
     undo: "Undo",
     typeToConfirm: (word: string) => `Type ${word} to confirm`,
   },
+  chart: {
+    time: "Time",
+    asTable: (title: string) => `${title} as a table`,
+    asChart: (title: string) => `${title} as a chart`,
+    cursor: (title: string) => `${title}: arrow keys move through time, Enter opens the calls of a step`,
+  },
   time: { now: "now" },
   units: { second: "second", minute: "minute", hour: "hour", day: "day" },
   empty: { loading: "Loading…", failed: "This could not be loaded." },

@@ -1,6 +1,6 @@
 // The theme a person chose: the system's, light or dark. theme-early.ts applies it before the first paint.
 
-import { effect } from "@preact/signals";
+import { effect, signal } from "@preact/signals";
 import { preference } from "./preferences";
 
 export type Theme = "system" | "light" | "dark";
@@ -15,10 +15,15 @@ effect(() => {
   root.dataset["density"] = density.value;
 });
 
+const systemQuery = matchMedia("(prefers-color-scheme: dark)");
+/** What the system prefers now. */
+export const systemDark = signal(systemQuery.matches);
+systemQuery.addEventListener("change", (event) => { systemDark.value = event.matches; });
+
 /** What is on the screen now, the system's choice resolved. */
 export function isDark(): boolean {
   if (theme.value !== "system") return theme.value === "dark";
-  return matchMedia("(prefers-color-scheme: dark)").matches;
+  return systemDark.value;
 }
 
 export function toggleTheme(): void {
