@@ -53,6 +53,15 @@ class BadRequest(Refused):
     code = "bad_request"
 
 
+class BadQuery(BadRequest):
+    """A query cannot be understood: *position* is where in it, *hint* what may have been meant."""
+
+    def __init__(self, message: str, position: int, *, hint: str | None = None) -> None:
+        super().__init__(f"q: {message}, at character {position + 1}")
+        self.position = position
+        self.hint = hint
+
+
 class Unauthorized(Refused):
     """A valid gateway key is needed."""
 

@@ -24,8 +24,9 @@ from gateway import config
 from gateway.errors import ConfigError
 from gateway.ids import IdSource
 from gateway.journal import keys
-from gateway.journal.reader import open_reader
+from gateway.journal.reader import Reader, open_reader
 from gateway.journal.retention import Retention
+from gateway.journal.search import Search
 from gateway.journal.writer import Journal, open_journal
 from gateway.mock.app import serve_mock
 from gateway.mock.settings import LiveSettings as LiveMockSettings
@@ -84,9 +85,11 @@ class Service:
         self.token = f"{keys.PREFIX}cli_{secrets.token_urlsafe(32)}"  # opens everything
         self.tls: ssl.SSLContext | None = None
         self.certificate: str | None = None  # its fingerprint
+        self.app: web.Application
         self.journal: Journal
         self.relay: Relay
         self.watch: Watch
+        self.events: Events
         self.metrics = Metrics()
         self.admission = Admission(now=asyncio.get_running_loop().time)
         self._sessions: dict[str, Upstream] = {}
@@ -266,10 +269,10 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             on_end=(webhooks.tell, guard.limits.ended),
         )  # fmt: skip
         await service.apply(settings, paused=await reader.paused())
-        retention = Retention(journal, lambda: service.settings.journal, now)
+        search, retention = _keepers(service, reader, now)
         sampling = Sampling(journal, service.admission.statistics, now)
         for background in (
-            relay.run(), watch_loop_lag(metrics), journal.quick_check(), retention.run(),
+            relay.run(), watch_loop_lag(metrics), journal.quick_check(), search.run(), retention.run(),
             sampling.run(), guard.ring.run(),
         ):  # fmt: skip
             stack.callback(tasks.create_task(background).cancel)
@@ -282,7 +285,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
         stack.callback(telling.cancel)
 
         dashboard = ui.Dashboard.load()
-        events = Events(
+        events = service.events = Events(
             watch, now=now, build=dashboard.build,
             stats=Pulse(
                 relay=relay, admission=service.admission, journal=journal, metrics=metrics,
@@ -298,7 +301,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             relay=relay, reader=reader, settings=lambda: service.settings,
             next_seq=journal.next_seq, new_id=new_id, now=now, check_key=guard.check_replay,
         )  # fmt: skip
-        app = make_app(
+        app = service.app = make_app(
             [
                 *calls.routes(),
                 *chunks.routes(),
@@ -370,6 +373,17 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             50_000, 20, 100
         )  # 5,000 calls at once: 14.9 s without these two, 12.6 s with
         yield
+
+
+def _keepers(
+    service: Service, reader: Reader, now: Callable[[], float]
+) -> tuple[Search, Retention]:
+    """What looks after the journal beside its writer."""
+    search = Search(service.journal, service.settings.journal.path)
+    reader.catch_up = search.catch_up
+    return search, Retention(
+        service.journal, lambda: service.settings.journal, now, cleanse=search.cleanse
+    )
 
 
 async def _bind(host: str, port: int) -> socket.socket:

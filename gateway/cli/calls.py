@@ -12,7 +12,8 @@ from gateway.journal.filters import MAX_LIMIT, PAGING, PARAMETERS
 from gateway.journal.shapes import Json
 
 #: The API's names are the options' names, but `--key` is what a command authenticates with.
-OPTIONS = {name: "--" + name.replace("_", "-") for name in PARAMETERS} | {"key": "--key-id"}
+OPTIONS = {name: "--" + name.replace("_", "-") for name in PARAMETERS}
+OPTIONS |= {"key": "--key-id", "q": "-q --query"}
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
 
@@ -47,7 +48,7 @@ def _with_options(
 ) -> Callable[..., None]:
     for name, option in reversed(list(options.items())):
         command = click.option(
-            option, f"filter_{name}", multiple=True, metavar="VALUE", help=about[name]
+            *option.split(), f"filter_{name}", multiple=True, metavar="VALUE", help=about[name]
         )(command)
     return command
 
@@ -70,7 +71,12 @@ def list_calls(*, where: Where, as_json: bool, **filters: tuple[str, ...]) -> No
     from gateway.cli.tables import print_page
 
     print_page(page)
-    if page["has_more"]:
+    if page["next_cursor"]:
+        click.echo(
+            f"Searched back to {page['searched_back_to']}; to go on: --cursor {page['next_cursor']}",
+            err=True,
+        )
+    elif page["has_more"]:
         option, cursor = ("--after", "last_id")
         if filters["filter_before"] and not filters["filter_after"]:
             option, cursor = ("--before", "first_id")

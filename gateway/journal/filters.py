@@ -1,21 +1,31 @@
 """Which calls a list shows: query parameters read into SQL conditions and a place in the list.
 
-Invariant: no text of the asker becomes SQL. Conditions are the constants below, values are bound.
-What is unknown or malformed is refused by name.
+Invariant: no text of the asker becomes SQL. Conditions are constants of ours, values are bound by
+name (`matching.py`). What is unknown or malformed is refused by name.
 """
 
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 from gateway.call import Status
 from gateway.errors import BadRequest
+from gateway.journal.fields import Between, Equal, read_text
+from gateway.journal.matching import (
+    Bound,
+    Value,
+    condition,
+    number_condition,
+    status_condition,
+    tag_condition,
+    text_condition,
+)
+from gateway.journal.query import parse
 
 T = TypeVar("T")
-Value: TypeAlias = str | int | float
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 1000
@@ -23,6 +33,7 @@ MAX_TEXT = 1024  # characters of a value: matching a glob takes longer the longe
 
 #: Every parameter of a list and what it does, as the commands' help says it.
 PARAMETERS: Mapping[str, str] = {
+    "q": "Words that occur in request, answer or error, and fields: refund dur:>10s -model:gpt*",
     "status": "With this status; several by comma or by repeating it.",
     "upstream": "Of this upstream (glob); repeated: of any of them.",
     "model": "Of this model (glob); repeated: of any of them.",
@@ -37,12 +48,35 @@ PARAMETERS: Mapping[str, str] = {
     "limit": f"At most so many: 1 to {MAX_LIMIT}, {DEFAULT_LIMIT} by default.",
     "after": "The page that follows the call of this id.",
     "before": "The page that precedes the call of this id.",
+    "cursor": "Where a search goes on that ran out of time: its next_cursor.",
     "order": "desc (newest first, the default) or asc.",
     "expand": "all: with attempts, headers and hashes.",
 }
 
 
-PAGING = {"after", "before", "expand"}  #: parameters that only a list has
+PAGING = {"after", "before", "cursor", "expand"}  #: parameters that only a list has
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a search broke off: it looked at the calls up to this one."""
+
+    seq: int
+    upwards: bool  #: towards later calls
+
+    def text(self) -> str:
+        """As a list tells it."""
+        return f"{'a' if self.upwards else 'd'}{self.seq}"
+
+    @classmethod
+    def read(cls, text: str) -> "Cursor":
+        """Raises: ValueError."""
+        if not CURSOR.fullmatch(text):
+            raise ValueError("must be the next_cursor of a list")
+        return cls(int(text[1:]), text[0] == "a")
+
+
+CURSOR = re.compile("[ad][0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +84,15 @@ class Filters:
     """A list as it was asked for."""
 
     conditions: tuple[str, ...] = ()  #: SQL; all must hold
-    values: tuple[Value, ...] = ()  #: of their question marks, in order
+    values: Mapping[str, Value] = field(default_factory=dict)  #: bound in it
+    expressions: tuple[str, ...] = ()  #: of the full text in it; see `matching.py`
+    since_ms: int | None = None  #: conditions say so too; here it bounds the search
+    until_ms: int | None = None
     limit: int = DEFAULT_LIMIT
     after: str | None = None  #: id of the call that the page follows, in the list's order
     before: str | None = None  #: id of the call that it precedes
+    cursor: Cursor | None = None  #: where the search for the page begins
+    newest_seq: int | None = None  #: calls accepted after this one are not looked at
     ascending: bool = False  #: oldest first
     expand: bool = False
 
@@ -65,27 +104,32 @@ def read_filters(parameters: Iterable[tuple[str, str]]) -> Filters:
     """
     given: dict[str, list[str]] = {}
     for name, value in parameters:
-        if name == "q":
-            raise BadRequest("q: full-text search is not built yet")
         if name not in PARAMETERS:
             raise BadRequest(f"there is no parameter {name[:64]!r}")
         given.setdefault(name, []).append(value)
 
+    bound = Bound()
     conditions = [_status(given["status"])] if "status" in given else []
-    values: list[Value] = []
-    for name in [name for name in FILTERS if name in given]:
-        condition, bound = _condition(name, given[name])
-        conditions.append(condition)
-        values += bound
-    return Filters(
+    conditions += [_condition(name, given[name], bound) for name in FILTERS if name in given]
+    for text in given.get("q", ()):
+        if (tree := parse(text)) is not None:
+            conditions.append(condition(tree, bound))
+    filters = Filters(
         conditions=tuple(conditions),
-        values=tuple(values),
+        values=bound.values,
+        expressions=tuple(bound.expressions),
+        since_ms=_one(given, "since", milliseconds),
+        until_ms=_one(given, "until", milliseconds),
         limit=_one(given, "limit", _integer(1, MAX_LIMIT)) or DEFAULT_LIMIT,
         after=_one(given, "after", _text),
         before=_one(given, "before", _text),
+        cursor=_one(given, "cursor", Cursor.read),
         ascending=_one(given, "order", _choice("asc", "desc")) == "asc",
         expand=_one(given, "expand", _choice("all")) == "all",
     )
+    if filters.cursor and (filters.after or filters.before):
+        raise BadRequest("cursor: not together with after or before")
+    return filters
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,32 +184,22 @@ RFC_3339 = re.compile(
     r"([Zz]|[+ -][0-9]{2}:[0-9]{2})"
 )
 
-# SQLite 3.40 finds the open calls in their indexes only by a literal, one state at a time.
-OPEN_CALLS = {
-    Status.QUEUED: "SELECT seq FROM calls WHERE status = 'queued'",
-    Status.RUNNING: "SELECT seq FROM calls WHERE status = 'running'",
-}
-
-
-ARE_OPEN = f"seq IN ({' UNION ALL '.join(OPEN_CALLS.values())})"
+ARE_OPEN = status_condition([Status.QUEUED, Status.RUNNING])
 
 
 def _status(texts: list[str]) -> str:
     try:
-        wanted = sorted({Status(name) for text in texts for name in text.split(",")})
+        return status_condition({Status(name) for text in texts for name in text.split(",")})
     except ValueError:
         raise BadRequest(f"status: must be among {', '.join(Status)}") from None
-    if OPEN_CALLS.keys() >= set(wanted):
-        return f"seq IN ({' UNION ALL '.join(OPEN_CALLS[status] for status in wanted)})"
-    return f"status IN ({', '.join(repr(status.value) for status in wanted)})"
 
 
-def _condition(name: str, texts: list[str]) -> tuple[str, list[Value]]:
+def _condition(name: str, texts: list[str], bound: Bound) -> str:
     chosen = FILTERS[name]
     if chosen.several is None and len(texts) > 1:
         raise BadRequest(f"{name}: may be given once")
-    values = [value for text in texts for value in _read(name, text, chosen.read)]
-    return f"({f' {chosen.several} '.join([chosen.condition] * len(texts))})", values
+    each = [_read(name, text, lambda text: chosen.condition(text, bound)) for text in texts]
+    return f"({f' {chosen.several} '.join(each)})"
 
 
 def _one(given: Mapping[str, list[str]], name: str, read: Callable[[str], T]) -> T | None:
@@ -218,35 +252,44 @@ def _duration(text: str) -> float:
     return duration_ms
 
 
-def _tag(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon:
-        raise ValueError("must be NAME:VALUE")
-    return name, value
-
-
-def _single(read: Callable[[str], Value]) -> Callable[[str], tuple[Value, ...]]:
-    return lambda text: (read(text),)
-
-
 @dataclass(frozen=True, slots=True)
 class _Filter:
-    condition: str
-    read: Callable[[str], tuple[Value, ...]]
+    #: what a value asks for; raises ValueError, saying what it must be
+    condition: Callable[[str, Bound], str]
     several: str | None = "OR"  #: how repeated ones add up; None: it may be given once
 
 
+def _glob(column: str) -> _Filter:
+    return _Filter(lambda text, bound: text_condition(column, read_text(text), bound))
+
+
+def _exactly(column: str) -> _Filter:
+    return _Filter(lambda text, bound: text_condition(column, Equal(text), bound))
+
+
+def _tag(text: str, bound: Bound) -> str:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise ValueError("must be NAME:VALUE")
+    return tag_condition(name, Equal(value), bound)
+
+
+def _http_status(text: str, bound: Bound) -> str:
+    status = _integer(100, 599)(text)
+    return number_condition("http", Between(status, status), bound)
+
+
 FILTERS: Mapping[str, _Filter] = {
-    "upstream": _Filter("upstream GLOB ?", _single(_text)),
-    "model": _Filter("model GLOB ?", _single(_text)),
-    "path": _Filter("path GLOB ?", _single(_text)),
-    "key": _Filter("key_id = ?", _single(_text)),
-    "tag": _Filter(
-        "EXISTS (SELECT 1 FROM json_each(calls.tags) WHERE key = ? AND value = ?)", _tag, "AND"
+    "upstream": _glob("upstream"),
+    "model": _glob("model"),
+    "path": _glob("path"),
+    "key": _exactly("key_id"),
+    "tag": _Filter(_tag, "AND"),
+    "idempotency_key": _exactly("idempotency_key"),
+    "http_status": _Filter(_http_status),
+    "min_duration_ms": _Filter(
+        lambda text, bound: f"duration_ms >= {bound.value(_duration(text))}", None
     ),
-    "idempotency_key": _Filter("idempotency_key = ?", _single(_text)),
-    "http_status": _Filter("http_status = ?", _single(_integer(100, 599))),
-    "min_duration_ms": _Filter("duration_ms >= ?", _single(_duration), None),
-    "since": _Filter("created_ms >= ?", _single(milliseconds), None),
-    "until": _Filter("created_ms < ?", _single(milliseconds), None),
+    "since": _Filter(lambda text, bound: f"created_ms >= {bound.value(milliseconds(text))}", None),
+    "until": _Filter(lambda text, bound: f"created_ms < {bound.value(milliseconds(text))}", None),
 }

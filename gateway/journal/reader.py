@@ -2,12 +2,13 @@
 
 Readers never hold the writer up. Each reading is one short transaction in one hop to the thread of
 its connection: what it returns is of one instant, and no transaction is open while anybody awaits.
-Lists have a connection and a time limit of their own: a slow one delays no body and no single call.
+Lists have a connection and a time limit of their own, and so have those for which calls must be
+looked for: a slow one delays no body, no single call and nobody's first page.
 """
 
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import aiosqlite
 
 from gateway.call import Call, Request
-from gateway.errors import BadRequest, Gone, JournalDamaged, JournalUnavailable
+from gateway.errors import Gone, JournalDamaged, JournalUnavailable
 from gateway.journal.audit import AuditPage, select_audit
 from gateway.journal.condition import Contents, select_contents
 from gateway.journal.connection import in_thread, open_read_only
@@ -26,7 +27,7 @@ from gateway.journal.deliveries import (
     select_pending,
     select_tries,
 )
-from gateway.journal.filters import Filters, Selection
+from gateway.journal.filters import Cursor, Filters, Selection
 from gateway.journal.keys import Key, select_keys, select_usage
 from gateway.journal.migrate import load_migrations, user_version
 from gateway.journal.pauses import select_paused
@@ -52,9 +53,9 @@ from gateway.journal.windows import Window
 P = ParamSpec("P")
 T = TypeVar("T")
 
-LIST_WITHIN_S = 5.0  # a list that has to look at a million calls takes about 1 s
+LIST_WITHIN_S = 0.3  # to look at a million calls, which no index serves, takes about 1 s
+CATCH_UP_SHARE = 0.75  # of that time, in which what just happened is made searchable first
 PAGE_CALLS = 100  # of many calls read in one go
-STEPS = 10_000  # of SQLite's machine between two looks at the clock: about 1 ms
 
 
 class Reader:
@@ -64,10 +65,18 @@ class Reader:
     """
 
     def __init__(
-        self, singles: aiosqlite.Connection, lists: aiosqlite.Connection, *, list_within_s: float
+        self,
+        singles: aiosqlite.Connection,
+        lists: aiosqlite.Connection,
+        searches: aiosqlite.Connection,
+        *,
+        list_within_s: float,
     ) -> None:
+        #: asked before full text is searched for, with the seconds it may take
+        self.catch_up: Callable[[float], Awaitable[None]] | None = None
         self._singles = singles
         self._lists = lists
+        self._searches = searches
         self._list_within_s = list_within_s
 
     async def call(self, call_id: str, *, owner: str | None = None) -> CallRecord | None:
@@ -75,16 +84,33 @@ class Reader:
         return await _read(self._singles, select_call, call_id, owner)
 
     async def calls(self, filters: Filters, *, owner: str | None = None) -> Page:
-        """The calls that *filters* choose among *owner*'s.
+        """The calls that *filters* choose among *owner*'s, as many as are found in time.
 
-        Raises: BadRequest, for an unknown cursor, or when looking for them takes too long
+        Raises: BadRequest, for an unknown cursor
         """
-        return await _read(self._lists, self._in_time, select_page, filters, owner)
+        within_s = await self._catch_up(filters)
+        return await _read(self._of(filters), select_page, filters, owner, within_s)
 
-    async def count(self, selection: Selection, *, owner: str | None = None) -> int:
-        """How many calls *selection* chooses. Raises: BadRequest, when that takes too long."""
-        found = await _read(self._lists, self._in_time, select_count, selection.filters, owner)
-        return found if selection.at_most is None else min(found, selection.at_most)
+    async def count(
+        self, filters: Filters, *, owner: str | None = None, most: int, within_s: float | None
+    ) -> tuple[int, bool]:
+        """How many calls *filters* choose, up to *most*; and whether there may be more.
+
+        *within_s*: None: all are counted, however long it takes, in pieces
+        """
+        await self._catch_up(filters)
+        found = 0
+        while True:
+            seconds = self._list_within_s if within_s is None else within_s
+            counted = await _read(
+                self._of(filters), select_count, filters, owner, seconds, most - found + 1
+            )
+            found += counted.calls
+            if found > most:
+                return most, True
+            if counted.cursor is None or within_s is not None:
+                return found, counted.cursor is not None
+            filters = replace(filters, cursor=counted.cursor)
 
     async def pages(
         self,
@@ -97,54 +123,36 @@ class Reader:
         """All calls that *selection* chooses, in pieces, each of them a reading by itself.
 
         Calls accepted since the first piece are not among them.
-
-        Raises: BadRequest, when looking for a piece takes too long
         """
-        filters, left = selection.filters, selection.at_most
+        left = selection.at_most
         newest = (await self.calls(Filters(limit=1))).records
         if not newest:
             return
-        conditions = (*filters.conditions, "seq <= ?", f"seq {'>' if filters.ascending else '<'} ?")
-        top = newest[0].seq
-        last = 0 if filters.ascending else top + 1
-        has_more = True
-        while has_more and left != 0:
-            page = await self.calls(
-                replace(
-                    filters,
-                    conditions=conditions,
-                    values=(*filters.values, top, last),
-                    limit=page_calls if left is None else min(page_calls, left),
-                    expand=expand,
-                ),
-                owner=owner,
-            )
+        filters = replace(selection.filters, newest_seq=newest[0].seq, expand=expand)
+        while left != 0:
+            limit = page_calls if left is None else min(page_calls, left)
+            page = await self.calls(replace(filters, limit=limit), owner=owner)
+            cursor = page.cursor
             if page.records:
                 yield page.records
-                last = page.records[-1].seq
-            has_more = page.has_more
-            left = None if left is None else left - len(page.records)
+                left = None if left is None else left - len(page.records)
+                cursor = cursor or Cursor(page.records[-1].seq, filters.ascending)
+            if not page.has_more:
+                return
+            filters = replace(filters, cursor=cursor)
 
-    def _in_time(
-        self,
-        connection: sqlite3.Connection,
-        select: Callable[[sqlite3.Connection, Filters, str | None], T],
-        filters: Filters,
-        owner: str | None,
-    ) -> T:
-        deadline = time.monotonic() + self._list_within_s
-        connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS)
-        try:
-            return select(connection, filters, owner)
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
-                raise
-            raise BadRequest(
-                f"looking for these calls takes more than {self._list_within_s:g} s; narrow it with"
-                " other filters"
-            ) from error
-        finally:
-            connection.set_progress_handler(None, 0)
+    def _of(self, filters: Filters) -> aiosqlite.Connection:
+        """Where many or long readings do not hold up what somebody looks at."""
+        return self._searches if filters.conditions else self._lists
+
+    async def _catch_up(self, filters: Filters) -> float:
+        """Let what just happened be found by full text; the seconds that are left."""
+        if not filters.expressions or self.catch_up is None:
+            return self._list_within_s
+        began = time.monotonic()
+        await self.catch_up(CATCH_UP_SHARE * self._list_within_s)
+        left = began + self._list_within_s - time.monotonic()
+        return max(left, (1 - CATCH_UP_SHARE) * self._list_within_s)
 
     async def keyed(self, client: str, key: str) -> KeyedCall | None:
         """The newest call that *client* sent under the Idempotency-Key *key*."""
@@ -234,8 +242,8 @@ async def open_reader(path: Path, *, list_within_s: float = LIST_WITHIN_S) -> As
 
     Raises: JournalDamaged, when there is no journal of this version
     """
-    async with _connect(path) as singles, _connect(path) as lists:
-        yield Reader(singles, lists, list_within_s=list_within_s)
+    async with _connect(path) as singles, _connect(path) as lists, _connect(path) as searches:
+        yield Reader(singles, lists, searches, list_within_s=list_within_s)
 
 
 @asynccontextmanager

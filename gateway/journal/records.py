@@ -109,6 +109,14 @@ class DeliveryRow:
     last_status: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a list shows of the texts of a call."""
+
+    request: str | None  #: what its user said last
+    answer: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRecord:
     """A call with what belongs to it, all of one instant."""
@@ -118,6 +126,7 @@ class CallRecord:
     request: RequestRow | None = None  #: None in a list that was not expanded
     attempts: tuple[AttemptRow, ...] = ()  #: those that have ended; none in such a list
     delivery: DeliveryRow | None = None  #: of its webhook, once it is final
+    preview: Preview | None = None  #: None until the indexer looked at it
 
     @property
     def id(self) -> str:

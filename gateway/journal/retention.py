@@ -7,7 +7,7 @@ disk is everybody's. After a body is gone the call still stands, and says so (41
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
@@ -16,6 +16,7 @@ from gateway import config
 from gateway.errors import JournalUnavailable
 from gateway.journal.deletion import Budget, remove_bodies, remove_calls, removing
 from gateway.journal.shapes import Json
+from gateway.journal.volumes import forget
 from gateway.journal.writer import Journal
 
 log = structlog.get_logger(__name__)
@@ -48,11 +49,17 @@ class Retention:
     """Removes what is older than *settings* say."""
 
     def __init__(
-        self, journal: Journal, settings: Callable[[], config.Journal], now: Callable[[], float]
+        self,
+        journal: Journal,
+        settings: Callable[[], config.Journal],
+        now: Callable[[], float],
+        cleanse: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """*cleanse* removes the words of what is gone; see `Search.cleanse`."""
         self._journal = journal
         self._settings = settings
         self._now = now
+        self._cleanse = cleanse
 
     async def run(self) -> None:
         """A pass each hour, for as long as the process lives."""
@@ -80,6 +87,8 @@ class Retention:
             while not sweep.over:
                 await self._journal.work(sweep)
                 await asyncio.sleep(PAUSE_S)
+        if self._cleanse is not None:
+            await self._cleanse()
         compaction = _Compaction()
         while not compaction.over:
             await self._journal.work(compaction)
@@ -127,6 +136,8 @@ class _Sweep:
                 self._after = seq
             if self.table == "calls":
                 remove_calls(connection, gone)
+            else:
+                forget(connection, gone)
         self.removed += len(gone)
         self.over = self.over or young
         return True

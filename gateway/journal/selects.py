@@ -4,6 +4,7 @@ A list reads narrow rows, by the primary key or the indexes of the open states; 
 """
 
 import sqlite3
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,15 +12,17 @@ from itertools import groupby
 from pydantic_core import from_json, to_json
 
 from gateway.errors import BadRequest
-from gateway.journal.filters import Filters, Value
+from gateway.journal.filters import Cursor, Filters
 from gateway.journal.records import (
     AttemptRow,
     CallRecord,
     CallRow,
     DeliveryRow,
+    Preview,
     RequestRow,
     columns,
 )
+from gateway.journal.scan import CLOCK_MS, Wanted, scan, seq_about
 
 PIECE_BYTES = 1_048_576  # of a body in one reading: what one slow reader can hold of our memory
 
@@ -29,8 +32,11 @@ CALL = f"""
     SELECT {columns(CallRow)} FROM calls
     WHERE id = :id AND (:owner IS NULL OR client = :owner)
 """  # noqa: S608
-PAGE = f"SELECT {columns(CallRow)} FROM calls WHERE {{}} ORDER BY seq {{}} LIMIT ?"  # noqa: S608
-COUNT = "SELECT count(*) FROM calls WHERE {}"
+PREVIEWS = """
+    SELECT seq, request, answer FROM texts
+    WHERE volume IS NOT NULL AND seq IN (SELECT value FROM json_each(?))
+"""
+CREATED = "SELECT created_ms FROM calls WHERE seq >= ? ORDER BY seq LIMIT 1"
 REPLAYS = """
     SELECT replay_of, id FROM calls
     WHERE replay_of IN (SELECT value FROM json_each(?)) ORDER BY replay_of, seq
@@ -84,6 +90,16 @@ class Page:
 
     records: tuple[CallRecord, ...]
     has_more: bool  #: in the direction in which it was asked for
+    cursor: Cursor | None = None  #: where to go on, if time ended before the page was full
+    searched_to_ms: int | None = None  #: when the last call was accepted that was looked at then
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many calls there are, as far as they were counted."""
+
+    calls: int
+    cursor: Cursor | None = None  #: where time ended
 
 
 def select_call(
@@ -94,41 +110,55 @@ def select_call(
     return _records(connection, [CallRow(*row)], expand=True)[0] if row else None
 
 
-def select_page(connection: sqlite3.Connection, filters: Filters, owner: str | None) -> Page:
+def select_page(
+    connection: sqlite3.Connection, filters: Filters, owner: str | None, within_s: float
+) -> Page:
     """The calls of *owner* that *filters* choose. Raises BadRequest for an unknown cursor."""
-    sql, values, backwards = page_statement(connection, filters, owner)
-    rows = [CallRow(*row) for row in connection.execute(sql, values)]
+    wanted = _wanted(connection, filters, owner)
+    done = scan(
+        connection,
+        wanted,
+        columns(CallRow),
+        most=filters.limit + 1,
+        deadline=time.monotonic() + within_s,
+    )
+    rows = [CallRow(*row) for row in done.rows]
     has_more = len(rows) > filters.limit
     del rows[filters.limit :]
-    if backwards:
+    if wanted.ascending != filters.ascending:
         rows.reverse()
-    return Page(_records(connection, rows, expand=filters.expand), has_more)
+    records = _records(connection, rows, expand=filters.expand)
+    if has_more or done.stopped_at is None:
+        return Page(records, has_more)
+    (created_ms,) = connection.execute(CREATED, (done.stopped_at,)).fetchone()
+    return Page(records, True, Cursor(done.stopped_at, wanted.ascending), created_ms)
 
 
-def select_count(connection: sqlite3.Connection, filters: Filters, owner: str | None) -> int:
-    """How many calls of *owner* the conditions of *filters* choose."""
-    conditions, values = _conditions(filters, owner)
-    sql = COUNT.format(" AND ".join(conditions) or "TRUE")
-    count: int = connection.execute(sql, values).fetchone()[0]
-    return count
+def select_count(
+    connection: sqlite3.Connection,
+    filters: Filters,
+    owner: str | None,
+    within_s: float,
+    most: int,
+) -> Count:
+    """How many calls of *owner* the conditions of *filters* choose, up to *most*."""
+    wanted = _wanted(connection, filters, owner)
+    deadline = time.monotonic() + within_s
+    done = scan(connection, wanted, None, most=most, deadline=deadline)
+    cursor = None if done.stopped_at is None else Cursor(done.stopped_at, wanted.ascending)
+    return Count(done.count, cursor)
 
 
-def _conditions(filters: Filters, owner: str | None) -> tuple[list[str], list[Value]]:
-    conditions, values = list(filters.conditions), list(filters.values)
-    if owner is not None:
-        conditions.append("client = ?")
-        values.append(owner)
-    return conditions, values
+def _wanted(connection: sqlite3.Connection, filters: Filters, owner: str | None) -> Wanted:
+    """What to look for and where.
 
-
-def page_statement(
-    connection: sqlite3.Connection, filters: Filters, owner: str | None
-) -> tuple[str, list[Value], bool]:
-    """Statement and values for one row more than the page has; and whether it reads backwards.
-
-    It does for `before` alone, whose page is the one next to the cursor.
+    A `before` alone reads against the list's order: its page is the one next to that call.
     """
-    conditions, values = _conditions(filters, owner)
+    conditions, values = filters.conditions, dict(filters.values)
+    if owner is not None:
+        conditions = (*conditions, "client = :owner")
+        values["owner"] = owner
+    low, high = [], [] if filters.newest_seq is None else [filters.newest_seq]
     for name, cursor, towards_later in (
         ("after", filters.after, filters.ascending),
         ("before", filters.before, not filters.ascending),
@@ -137,12 +167,24 @@ def page_statement(
             found = connection.execute(CALL, {"id": cursor, "owner": owner}).fetchone()
             if found is None:
                 raise BadRequest(f"{name}: there is no such call")
-            conditions.append("seq > ?" if towards_later else "seq < ?")
-            values.append(CallRow(*found).seq)
-    backwards = filters.before is not None and filters.after is None
-    order = "ASC" if filters.ascending != backwards else "DESC"
-    where = " AND ".join(conditions) or "TRUE"
-    return PAGE.format(where, order), [*values, filters.limit + 1], backwards
+            seq = CallRow(*found).seq
+            low.append(seq + 1) if towards_later else high.append(seq - 1)
+    upwards = filters.ascending != (filters.before is not None and filters.after is None)
+    if (begin := filters.cursor) is not None:
+        upwards = begin.upwards
+        low.append(begin.seq + 1) if upwards else high.append(begin.seq - 1)
+    if filters.since_ms is not None:
+        low.append(seq_about(connection, filters.since_ms - CLOCK_MS))
+    if filters.until_ms is not None:
+        high.append(seq_about(connection, filters.until_ms + CLOCK_MS))
+    return Wanted(
+        conditions=conditions,
+        values=values,
+        expressions=filters.expressions,
+        low=max(low, default=None),
+        high=min(high, default=None),
+        ascending=upwards,
+    )
 
 
 def select_replays(
@@ -197,7 +239,11 @@ def select_chunks(connection: sqlite3.Connection, seq: int, attempt: int) -> lis
 def _records(
     connection: sqlite3.Connection, rows: list[CallRow], *, expand: bool
 ) -> tuple[CallRecord, ...]:
+    if not rows:
+        return ()
     replays = select_replays(connection, [row.id for row in rows])
+    shown = (to_json([row.seq for row in rows]).decode(),)
+    previews = {seq: Preview(*texts) for seq, *texts in connection.execute(PREVIEWS, shown)}
     requests: dict[int, RequestRow] = {}
     attempts: dict[int, tuple[AttemptRow, ...]] = {}
     deliveries: dict[int, DeliveryRow] = {}
@@ -216,6 +262,7 @@ def _records(
             request=requests.get(row.seq),
             attempts=attempts.get(row.seq, ()),
             delivery=deliveries.get(row.seq),
+            preview=previews.get(row.seq),
         )
         for row in rows
     )

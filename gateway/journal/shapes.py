@@ -13,7 +13,7 @@ from typing import TypeAlias
 from pydantic import JsonValue
 from pydantic_core import from_json
 
-from gateway.journal.records import AttemptRow, CallRecord, CallRow, header_fields
+from gateway.journal.records import AttemptRow, CallRecord, CallRow, Preview, header_fields
 from gateway.journal.redaction import redact_target
 from gateway.journal.selects import Page
 
@@ -77,15 +77,24 @@ def call_json(record: CallRecord, *, live: Live | None = None, expand: bool = Tr
 
 
 def page_json(page: Page, calls: Iterable[Json]) -> Json:
-    """A list: *page* whose calls are shown as *calls*."""
+    """A list: *page* whose calls are shown as *calls*, each with a preview."""
     ids = [record.id for record in page.records]
     return {
         "object": "list",
-        "data": list(calls),
+        "data": [
+            {**call, "preview": _preview(record.preview)}
+            for call, record in zip(calls, page.records, strict=True)
+        ],
         "first_id": ids[0] if ids else None,
         "last_id": ids[-1] if ids else None,
         "has_more": page.has_more,
+        "searched_back_to": rfc3339(page.searched_to_ms),
+        "next_cursor": page.cursor.text() if page.cursor else None,
     }
+
+
+def _preview(preview: Preview | None) -> Json | None:
+    return {"request": preview.request, "answer": preview.answer} if preview else None
 
 
 def rfc3339(milliseconds: int | None) -> str | None:

@@ -24,6 +24,7 @@ from gateway.journal.folding import Folding
 from gateway.journal.lock import Lock, hold_lock
 from gateway.journal.rollups import Load, tally
 from gateway.journal.rows import Row
+from gateway.journal.unsearched import Unsearched
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +58,7 @@ class Journal:
         now: Callable[[], float],
     ) -> None:
         self.lock = lock
+        self.unsearched = Unsearched()  #: what the indexer has to look at
         self.client_key = file.client_key  #: keys the hashes by which clients are told apart
         self._file = file
         self._committer = committer
@@ -64,6 +66,7 @@ class Journal:
         self._now = now
         self._next_seq = file.next_seq
         self._damage: str | None = None
+        self.integrity = "checking"  #: "ok" or "damaged: …" once the whole file was read
         # (seq, attempt) of bodies of which pieces were given up. Kept for good: no later state of
         # the call may claim that such a body is complete.
         self._cut: set[tuple[int, int]] = set()
@@ -105,6 +108,9 @@ class Journal:
             raise self._unavailable()
         call.version += 1
         accepted = (rows.new_call(call), rows.request(call))
+        self.unsearched.accepted(call.seq)
+        if call.status.is_final:
+            self.unsearched.ended(call.seq)
         changed = self.state(call) if call.status.is_final else None
         return self._post(call, split_body(call.request.body or b""), accepted, changed)
 
@@ -116,6 +122,8 @@ class Journal:
         Returns: a future: True: durable; False: kept in RAM and written when the file can be
         """
         call.version += 1
+        if call.status.is_final:
+            self.unsearched.ended(call.seq)
         kept = self._keep(call, parts)
         attempts = tuple(
             rows.attempt(call, each, cut=(call.seq, each.number) in self._cut) for each in ended
@@ -178,6 +186,7 @@ class Journal:
         Damage ends the acceptance of calls. Takes about 8 s per million calls.
         """
         problems = await integrity.quick_check(self._file.path)
+        self.integrity = f"damaged: {problems[0]}" if problems else "ok"
         if problems:
             self._damage = f"{self._file.path} is damaged: {problems[0]}"
             log.error("journal_damaged", path=str(self._file.path), problems=problems)

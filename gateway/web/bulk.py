@@ -4,6 +4,7 @@ Invariants: calls accepted meanwhile are not chosen; however many there are, a p
 at a time. Every call that was matched is either done or refused, one by one.
 """
 
+import sys
 from collections.abc import Sequence
 from contextlib import aclosing
 
@@ -96,7 +97,10 @@ def _selection(request: web.Request, *, ascending: bool) -> tuple[Selection, boo
 async def _count(request: web.Request, selection: Selection) -> web.Response:
     outcome = Outcome()
     reader: Reader = request.app[READER]
-    outcome.matched = await reader.count(selection, owner=request.get(OWNER))
+    most = sys.maxsize - 1 if selection.at_most is None else selection.at_most
+    outcome.matched, _ = await reader.count(
+        selection.filters, owner=request.get(OWNER), most=most, within_s=None
+    )
     return json_response(outcome.json())
 
 

@@ -12,18 +12,23 @@ from pydantic_core import to_json
 
 from gateway.call import Status
 from gateway.errors import BadRequest, NotFound
-from gateway.journal.filters import read_filters
+from gateway.journal.filters import read_filters, read_selection
 from gateway.journal.records import CallRecord
 from gateway.journal.shapes import Json, Live, call_json, page_json
 from gateway.web.dependencies import CALLS, OWNER, READER
 
 MAX_WAIT_S = 3600.0
 MAX_RETRY_AFTER_S = 60
+COUNTED, COUNT_WITHIN_S = 10_000, 0.2  # what is not counted by then nobody waits for
 
 
 def routes() -> list[web.RouteDef]:
     """The list and the single call."""
-    return [web.get("/-/calls", list_calls), web.get("/-/calls/{id}", show_call)]
+    return [
+        web.get("/-/calls", list_calls),
+        web.get("/-/calls/count", count_calls),
+        web.get("/-/calls/{id}", show_call),
+    ]
 
 
 async def list_calls(request: web.Request) -> web.Response:
@@ -32,6 +37,15 @@ async def list_calls(request: web.Request) -> web.Response:
     page = await request.app[READER].calls(filters, owner=request.get(OWNER))
     calls = [shown(request.app, record, expand=filters.expand) for record in page.records]
     return json_response(page_json(page, calls))
+
+
+async def count_calls(request: web.Request) -> web.Response:
+    """`GET /-/calls/count`: how many calls the filters choose; `capped`: at least so many."""
+    filters = read_selection(request.query.items()).filters
+    found, capped = await request.app[READER].count(
+        filters, owner=request.get(OWNER), most=COUNTED, within_s=COUNT_WITHIN_S
+    )
+    return json_response({"object": "count", "count": found, "capped": capped})
 
 
 async def show_call(request: web.Request) -> web.Response:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from pydantic_core import to_json
 
-from gateway.errors import GatewayError, Refused
+from gateway.errors import BadQuery, GatewayError, Refused
 
 Dialect = Literal["openai", "anthropic", "gemini", "problem"]
 
@@ -160,8 +160,12 @@ def problem(
         instance=path,
         rng=rng,
     )
-    if status is None:
+    details: dict[str, object] = {}
+    if isinstance(error, BadQuery):
+        details = {"position": error.position, "hint": error.hint}
+    if status is not None:
+        details |= {"status": status, "title": HTTPStatus(status).phrase}
+    if not details:
         return told
-    details = body(error.code, error.message, "problem", None, path)
-    details |= {"status": status, "title": HTTPStatus(status).phrase}
-    return Answer(status, told.headers, to_json(details))
+    details = body(error.code, error.message, "problem", None, path) | details
+    return Answer(status or told.status, told.headers, to_json(details))

@@ -120,6 +120,7 @@ def test_every_filter_of_the_api_is_an_option(recorded: RecordedCalls) -> None:
         duration_ms=2000.0,
     )
     chosen = {
+        "q": "model:claude* http:4xx",
         "status": "failed,expired",
         "upstream": "open*",
         "model": "claude-*",
@@ -135,8 +136,10 @@ def test_every_filter_of_the_api_is_an_option(recorded: RecordedCalls) -> None:
         "order": "asc",
         "expand": "all",
     }
-    assert chosen.keys() == PARAMETERS.keys() - {"after", "before"}
-    arguments = [part for name, value in chosen.items() for part in (OPTIONS[name], value)]
+    assert chosen.keys() == PARAMETERS.keys() - {"after", "before", "cursor"}
+    arguments = [
+        part for name, value in chosen.items() for part in (OPTIONS[name].split()[0], value)
+    ]
     page = json.loads(run("list", "--json", *arguments).stdout)
 
     assert [call["model"] for call in page["data"]] == ["claude-1"]

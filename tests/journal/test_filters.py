@@ -65,7 +65,8 @@ def test_what_is_no_rfc_3339_time_is_refused(text: str) -> None:
         ("tag", "team"),
         ("model", "m" * 1025),
         ("model", "\udcff"),
-        ("q", "hello"),
+        ("q", "status:done"),
+        ("cursor", "x1"),
         ("colour", "red"),
     ],
 )
@@ -95,4 +96,4 @@ def test_values_never_become_sql() -> None:
     filters = read_filters(pairs)
 
     assert not any("1=1" in condition for condition in filters.conditions)
-    assert len(filters.values) == sum(one.count("?") for one in filters.conditions)
+    assert not any("?" in condition or "'x" in condition for condition in filters.conditions)

@@ -1,6 +1,7 @@
 """Reading the journal: lists, single calls, bodies."""
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from hypothesis import strategies as st
 
 from gateway.call import PART_BYTES, Options, Outcome, Status
 from gateway.errors import BadRequest, Gone, JournalDamaged, JournalUnavailable
-from gateway.journal.filters import Filters, read_filters
+from gateway.journal.filters import Cursor, Filters, read_filters, read_selection
 from gateway.journal.reader import Reader, open_reader
-from gateway.journal.selects import PIECE_BYTES, page_statement, select_page
-from tests.recorded_calls import RecordedCalls, answered
+from gateway.journal.records import CallRow, columns
+from gateway.journal.scan import FIRST_CALLS, Wanted, statement
+from gateway.journal.selects import PIECE_BYTES, select_page
+from tests.recorded_calls import T0, RecordedCalls, answered
 
 
 async def numbers(reader: Reader, **parameters: Any) -> list[int]:
@@ -124,7 +127,7 @@ def test_pages_cover_each_call_exactly_once(
 
         def page(**cursor: str) -> tuple[list[str], bool]:
             filters = read_filters([*asked.items(), *cursor.items()])
-            found = select_page(recorded.connection, filters, None)
+            found = select_page(recorded.connection, filters, None, 1.0)
             return [record.id for record in found.records], found.has_more
 
         if backwards and calls:
@@ -150,6 +153,15 @@ async def test_a_page_between_two_calls_is_bounded_by_both(
     assert await numbers(reader, after=calls[5].id, before=calls[2].id) == [5, 4]
 
 
+def plan_of(recorded: RecordedCalls, pairs: list[tuple[str, str]]) -> list[str]:
+    """How SQLite looks for a list's calls in one window."""
+    filters = read_filters(pairs)
+    wanted = Wanted(conditions=filters.conditions, ascending=filters.ascending)
+    values = {**filters.values, "low": 1, "high": 1000, "most": 51}
+    sql = f"EXPLAIN QUERY PLAN {statement(wanted, columns(CallRow))}"
+    return [row[3] for row in recorded.connection.execute(sql, values)]
+
+
 @pytest.mark.parametrize(
     "pairs",
     [
@@ -160,25 +172,21 @@ async def test_a_page_between_two_calls_is_bounded_by_both(
         [("status", "failed")],
         [("model", "gpt*"), ("tag", "team:search")],
         [("since", "2026-09-21T14:13:23Z")],
-        [("after", "call_" + "1".zfill(26))],
-        [("before", "call_" + "1".zfill(26)), ("status", "running")],
+        [("status", "running"), ("order", "asc")],
     ],
 )
 async def test_no_list_sorts_or_touches_a_body(
     recorded: RecordedCalls, pairs: list[tuple[str, str]]
 ) -> None:
     recorded.add()
-    sql, values, _ = page_statement(recorded.connection, read_filters(pairs), None)
-    plan = [row[3] for row in recorded.connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+    plan = plan_of(recorded, pairs)
 
     assert not any("TEMP B-TREE" in step or "parts" in step for step in plan), plan
     assert not any("attempts" in step or "requests" in step for step in plan), plan
 
 
 async def test_lists_of_open_calls_use_their_indexes(recorded: RecordedCalls) -> None:
-    filters = read_filters([("status", "queued,running")])
-    sql, values, _ = page_statement(recorded.connection, filters, None)
-    plan = [row[3] for row in recorded.connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+    plan = plan_of(recorded, [("status", "queued,running")])
 
     assert "SCAN calls" not in plan, plan
     assert any("calls_queued" in step for step in plan), plan
@@ -226,20 +234,48 @@ async def test_somebody_elses_call_is_not_there(recorded: RecordedCalls, reader:
         await reader.calls(Filters(after=other.id), owner="key:mine")
 
 
-async def test_a_list_that_takes_too_long_says_so_and_the_next_one_works(
+async def test_a_search_that_runs_out_of_time_says_how_far_it_came_and_goes_on_from_there(
     recorded: RecordedCalls,
 ) -> None:
     recorded.connection.execute("BEGIN")
-    for _ in range(2000):
+    rare = recorded.add(options=Options(priority=1))
+    for _ in range(4999):
         recorded.add()
     recorded.connection.execute("COMMIT")
+    filters = read_filters([("q", "priority:1")])
     async with open_reader(recorded.path, list_within_s=0) as reader:
-        with pytest.raises(BadRequest, match="takes more than 0 s"):
-            await reader.calls(read_filters([("tag", "team:search")]))
+        page = await reader.calls(filters)
+        first = page.cursor
+        looked_at = page.searched_to_ms
+        pages = 1
+        while not page.records:
+            page = await reader.calls(replace(filters, cursor=page.cursor))
+            pages += 1
 
-        page = await reader.calls(Filters(limit=1))
+    assert first == Cursor(5000 - FIRST_CALLS + 1, upwards=False)
+    assert looked_at == int((T0 + first.seq) * 1000)
+    assert [record.id for record in page.records] == [rare.id]
+    assert not page.has_more
+    assert pages == 5
 
-    assert [record.seq for record in page.records] == [2000]
+
+async def test_all_calls_that_filters_choose_are_met_however_little_time_there_is(
+    recorded: RecordedCalls,
+) -> None:
+    recorded.connection.execute("BEGIN")
+    for number in range(4000):
+        recorded.add(options=Options(priority=number % 1000 // 999))
+    recorded.connection.execute("COMMIT")
+    for order in ("asc", "desc"):
+        selection = read_selection([("q", "priority:1"), ("order", order)])
+        async with open_reader(recorded.path, list_within_s=0) as reader:
+            pages = [page async for page in reader.pages(selection, page_calls=1)]
+            count = await reader.count(selection.filters, most=100, within_s=None)
+
+        assert [record.seq for page in pages for record in page] == sorted(
+            [1000, 2000, 3000, 4000], reverse=order == "desc"
+        )
+        assert count == (4, False)
 
 
 async def test_a_body_comes_back_byte_for_byte_from_any_offset(
