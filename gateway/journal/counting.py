@@ -1,11 +1,7 @@
-"""Where the writer keeps statistics: buckets of the file, changed in the transaction at hand.
-
-Invariant: what is in RAM equals the file as of the transaction at hand; where that failed, or
-nobody knows, `forget()` lets the file speak again. So a call's end and its counting are one commit.
-"""
+"""Statistics in the file: its buckets, changed in the transaction at hand."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from gateway.journal.rollups import FINEST, Bucket, Load, Tally, decode, encode
@@ -14,8 +10,6 @@ from gateway.journal.rollups import FINEST, Bucket, Load, Tally, decode, encode
 Place: TypeAlias = tuple[int, str, int, str]
 
 STORED = "sums, duration, queued, first_byte"  #: columns of a row, as `rollups.Stored`
-KEPT_BUCKETS = 128  # in RAM, when another stretch of time begins: old ones are hardly wanted again
-
 BUCKET = f"""
 SELECT {STORED} FROM rollups WHERE level = ? AND key = ? AND start = ? AND upstream = ?
 """  # noqa: S608 - names of columns
@@ -25,78 +19,54 @@ INSERT INTO rollups (level, key, start, upstream, {STORED}) VALUES (?, ?, ?, ?, 
 ON CONFLICT (level, key, start, upstream) DO UPDATE SET sums = excluded.sums,
   duration = excluded.duration, queued = excluded.queued, first_byte = excluded.first_byte
 """  # noqa: S608 - names of columns
-UNTIL = "SELECT level, until FROM rollup_levels ORDER BY level"
+UNTIL = "SELECT level, until FROM rollup_levels"
 SET_UNTIL = "UPDATE rollup_levels SET until = ? WHERE level = ?"
 
 
-class Counting:
-    """The statistics of one file. For the thread of its one connection that writes."""
+class Buckets:
+    """The buckets of one transaction: read where they are wanted, written by `save`."""
 
-    def __init__(self) -> None:
-        self._buckets: dict[Place, Bucket] = {}
-        self._changed: set[Place] = set()
-        self._start = 0  # of the bucket that was changed last
-        self._until: dict[int, int] = {}
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._known: dict[Place, Bucket] = {}
+        #: level → the time before which it is complete
+        self.until: dict[int, int] = dict(connection.execute(UNTIL).fetchall())
 
-    def forget(self) -> None:
-        """Trust the file alone."""
-        self._buckets.clear()
-        self._changed.clear()
-        self._until.clear()
+    def count(self, ended: Tally) -> None:
+        """Add one call that *ended*: to all calls, and to those of its key."""
+        for key in ("",) if ended.key is None else ("", ended.key):
+            for bucket in self._of(key, ended.finished_s, ended.upstream):
+                bucket.counts.add(ended)
 
-    def count(self, cursor: sqlite3.Cursor, ended: Iterable[Tally]) -> None:
-        """Count calls that *ended*, in the transaction at hand."""
-        for tally in ended:
-            for key in ("",) if tally.key is None else ("", tally.key):
-                for bucket in self._changing(cursor, key, tally.finished_s, tally.upstream):
-                    bucket.counts.add(tally)
-        self.save(cursor)
-
-    def add_load(self, cursor: sqlite3.Cursor, start: int, upstream: str, load: Load) -> None:
-        """Add what was in flight and queued from *start* on; `save` writes it."""
-        for bucket in self._changing(cursor, "", start, upstream):
+    def add_load(self, start: int, upstream: str, load: Load) -> None:
+        """Add what was in flight and queued from *start* on."""
+        for bucket in self._of("", start, upstream):
             bucket.load.merge(load)
 
-    def merge(self, cursor: sqlite3.Cursor, place: Place, bucket: Bucket) -> None:
-        """Add *bucket* to the one at *place*; `save` writes it."""
-        self._bucket(cursor, place).merge(bucket)
+    def merge(self, place: Place, bucket: Bucket) -> None:
+        """Add *bucket* to the one at *place*."""
+        self._at(place).merge(bucket)
 
-    def until(self, cursor: sqlite3.Cursor) -> dict[int, int]:
-        """Level → the time before which it is complete."""
-        if not self._until:
-            self._until = dict(cursor.execute(UNTIL).fetchall())
-        return self._until
-
-    def set_until(self, cursor: sqlite3.Cursor, level: int, until: int) -> None:
+    def set_until(self, level: int, until: int) -> None:
         """*level* holds everything before *until* from now on."""
-        self.until(cursor)[level] = until
-        cursor.execute(SET_UNTIL, (until, level))
+        self.until[level] = until
+        self._connection.execute(SET_UNTIL, (until, level))
 
-    def save(self, cursor: sqlite3.Cursor) -> None:
+    def save(self) -> None:
         """Write what changed."""
-        rows = [(*place, *encode(self._buckets[place])) for place in self._changed]
-        self._changed.clear()
-        cursor.executemany(KEEP_BUCKET, rows)
+        rows = [(*place, *encode(bucket)) for place, bucket in self._known.items()]
+        self._connection.executemany(KEEP_BUCKET, rows)
+        self._known.clear()
 
-    def _changing(
-        self, cursor: sqlite3.Cursor, key: str, at: int, upstream: str
-    ) -> Iterable[Bucket]:
-        """The buckets of time *at*: the finest, and every coarser one that took it over already."""
-        start = at - at % FINEST
-        if start != self._start and len(self._buckets) >= KEPT_BUCKETS:
-            self.save(cursor)
-            self._buckets.clear()
-        self._start = start
-        return [
-            self._bucket(cursor, (level, key, at - at % level, upstream))
-            for level, until in self.until(cursor).items()
-            if level == FINEST or at < until
-        ]
+    def _of(self, key: str, at: int, upstream: str) -> Iterator[Bucket]:
+        """The buckets of the time *at*: the finest, and all that took that time over already."""
+        for level, until in self.until.items():
+            if level == FINEST or at < until:
+                yield self._at((level, key, at - at % level, upstream))
 
-    def _bucket(self, cursor: sqlite3.Cursor, place: Place) -> Bucket:
-        self._changed.add(place)
-        bucket = self._buckets.get(place)
+    def _at(self, place: Place) -> Bucket:
+        bucket = self._known.get(place)
         if bucket is None:
-            row = cursor.execute(BUCKET, place).fetchone()
-            bucket = self._buckets[place] = decode(row) if row else Bucket()
+            row = self._connection.execute(BUCKET, place).fetchone()
+            bucket = self._known[place] = decode(row) if row else Bucket()
         return bucket

@@ -8,7 +8,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,7 +19,6 @@ from gateway.call import Call
 from gateway.errors import JournalDamaged, JournalUnavailable
 from gateway.journal.backlog import Post
 from gateway.journal.connection import FileIdentity, create_file, in_thread, open_writer
-from gateway.journal.counting import Counting
 from gateway.journal.integrity import RESTORE, check_before_opening
 from gateway.journal.migrate import load_migrations, migrate
 from gateway.journal.recovery import open_calls
@@ -65,7 +64,6 @@ class JournalFile:
     identity: FileIdentity
     next_seq: int  #: above every seq in the file
     client_key: bytes  #: 32 random bytes, made once a file: keys the hashes of client credentials
-    counting: Counting = field(default_factory=Counting)  #: only for the connection's thread
     _broken: bool = False
 
     async def write(self, posts: Sequence[Post], *, check_identity: bool = False) -> None:
@@ -109,7 +107,7 @@ class JournalFile:
         if check_identity:
             self.identity.check()
         if posts:
-            write(connection, posts, self.counting)
+            write(connection, posts)
 
     async def _reopen(self) -> None:
         await self.close()

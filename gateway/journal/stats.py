@@ -9,8 +9,20 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pydantic_core import from_json
+
 from gateway.journal.counting import STORED, UNTIL
-from gateway.journal.rollups import FINEST, LONGEST_FIRST, Bucket, Counts, Histogram, Load, decode
+from gateway.journal.folding import UNCOUNTED
+from gateway.journal.rollups import (
+    FINEST,
+    LONGEST_FIRST,
+    Bucket,
+    Counts,
+    Histogram,
+    Load,
+    Tally,
+    decode,
+)
 from gateway.journal.shapes import Json, rfc3339
 from gateway.journal.windows import Window
 
@@ -52,7 +64,7 @@ class Statistics:
 def select_statistics(
     connection: sqlite3.Connection, window: Window, unsaved: Mapping[tuple[int, str], Load]
 ) -> Statistics:
-    """Read *window* and add what is *unsaved*."""
+    """Read *window*; add what is not counted yet, and of what is *unsaved* what is not here."""
     found = Statistics()
     until = dict(connection.execute(UNTIL).fetchall())
     pieces = [
@@ -66,10 +78,21 @@ def select_statistics(
         for start, upstream, *stored in connection.execute(sql, values):
             found.rows += 1
             _add(found, window, start, upstream, decode(stored))
-    for (start, upstream), load in unsaved.items():
-        wanted = window.upstream in (None, upstream) and window.key is None
-        if wanted and until[FINEST] <= start < window.until:
-            _add(found, window, start, upstream, Bucket(load=load))
+    recent = {
+        place: Bucket(load=load)
+        for place, load in unsaved.items()
+        if place[0] >= until[FINEST] and window.key is None
+    }
+    for _, tallies in connection.execute(UNCOUNTED):
+        for values in from_json(tallies):
+            ended = Tally(*values)
+            if window.key in (None, ended.key):
+                place = (ended.finished_s - ended.finished_s % FINEST, ended.upstream)
+                recent.setdefault(place, Bucket()).counts.add(ended)
+    for (start, upstream), bucket in recent.items():
+        wanted = window.upstream in (None, upstream)
+        if wanted and window.before <= start < window.until:
+            _add(found, window, start, upstream, bucket)
     return found
 
 
@@ -177,13 +200,11 @@ def counts_json(counts: Counts) -> Json:
 
 
 def _times(histogram: Histogram) -> Json:
-    if not histogram.bins:
+    if not histogram.calls:
         return {"count": 0, "mean": None, "p50": None, "p95": None, "p99": None, "max": None}
-    ranks = histogram.ranks()
-    count = ranks.calls
-    p50, p95, p99 = (round(ranks.percentile_us(share) / 1000, 3) for share in (0.5, 0.95, 0.99))
-    mean = round(histogram.total_us / count / 1000, 3)
+    p50, p95, p99 = (round(us / 1000, 3) for us in histogram.percentiles_us(0.5, 0.95, 0.99))
+    mean = round(histogram.total_us / histogram.calls / 1000, 3)
     return {
-        "count": count, "mean": mean, "p50": p50, "p95": p95, "p99": p99,
+        "count": histogram.calls, "mean": mean, "p50": p50, "p95": p95, "p99": p99,
         "max": histogram.max_us / 1000,
     }  # fmt: skip

@@ -16,7 +16,6 @@ from pydantic_core import to_json
 
 from gateway.journal import rows
 from gateway.journal.backlog import Post
-from gateway.journal.counting import Counting
 from gateway.journal.rollups import Tally
 from gateway.journal.rows import Columns, Row
 
@@ -63,6 +62,8 @@ UPDATE_OPEN_CALLS = Statement(rows.STATE, f"{UPDATE_CALLS.text} AND finished_ms 
 FINISHED = """
 SELECT seq FROM calls WHERE finished_ms IS NOT NULL AND seq IN (SELECT value FROM json_each(?))
 """
+#: One row a round; `Folding` counts what is in them.
+INSERT_UNCOUNTED = "INSERT INTO uncounted (tallies) VALUES (?)"
 INSERT_INCOMING = "INSERT OR IGNORE INTO incoming VALUES (?)"
 DELETE_INCOMING = "DELETE FROM incoming WHERE seq = ?"
 
@@ -74,7 +75,7 @@ FORGET = (
 )
 
 
-def write(connection: sqlite3.Connection, posts: Sequence[Post], counting: Counting) -> None:
+def write(connection: sqlite3.Connection, posts: Sequence[Post]) -> None:
     """Commit *posts*, in their order, or none of them. All but new calls may come twice.
 
     A call that ends is counted once, however often its end comes.
@@ -82,22 +83,16 @@ def write(connection: sqlite3.Connection, posts: Sequence[Post], counting: Count
     Raises: sqlite3.IntegrityError also where a change names a call that the journal does not have
     """
     try:
-        try:
-            _write(connection, posts, counting, is_repeat=False)
-        except _RepeatError:  # hardly ever, and to know it for every round costs a statement each
-            _write(connection, posts, counting, is_repeat=True)
-    except BaseException:
-        counting.forget()
-        raise
+        _write(connection, posts, is_repeat=False)
+    except _RepeatError:  # hardly ever, and to know it for every round costs a statement each
+        _write(connection, posts, is_repeat=True)
 
 
 class _RepeatError(Exception):
     """Some of the calls are not there, or had ended before."""
 
 
-def _write(
-    connection: sqlite3.Connection, posts: Sequence[Post], counting: Counting, *, is_repeat: bool
-) -> None:
+def _write(connection: sqlite3.Connection, posts: Sequence[Post], *, is_repeat: bool) -> None:
     attempts: dict[object, Row] = {}
     changes: dict[int, Row] = {}  # of many changes of a call only the last is written
     tallies: dict[int, Tally] = {}
@@ -128,7 +123,7 @@ def _write(
                 raise _RepeatError
             raise sqlite3.IntegrityError("a change of a call that is not in the journal")
         if tallies:
-            counting.count(cursor, tallies.values())
+            cursor.execute(INSERT_UNCOUNTED, (to_json(list(tallies.values())).decode(),))
 
 
 def forget(connection: sqlite3.Connection, refused: Iterable[tuple[int, str]]) -> None:

@@ -71,6 +71,7 @@ class Journal:
         # the call may claim that such a body is complete.
         self._cut: set[tuple[int, int]] = set()
         self._dropped_bytes = 0
+        self.uncounted = 0  #: calls that ended since statistics were last brought up to date
 
     @property
     def available(self) -> bool:
@@ -144,14 +145,13 @@ class Journal:
     def keep_statistics(
         self, loads: Mapping[tuple[int, str], Load], *, sampled_until: int
     ) -> asyncio.Future[None]:
-        """Record what was in flight and queued (`Folding`), and let older statistics grow coarser.
+        """Count what ended, record what was in flight and queued, let older statistics grow coarser.
 
-        Raises: JournalUnavailable, from the future: *loads* are to be given again
+        See `Folding`. Raises: JournalUnavailable, from the future: *loads* are to be given again
         """
+        self.uncounted = 0
         now_s = int(self._now())
-        return self.work(
-            Folding(self._file.counting, loads, sampled_until=sampled_until, now_s=now_s)
-        )
+        return self.work(Folding(loads, sampled_until=sampled_until, now_s=now_s))
 
     def work(self, step: Step) -> asyncio.Future[None]:
         """Take *step* in the writer between rounds, again and again until it returns True.
@@ -232,7 +232,9 @@ class Journal:
             post.parts.append(rows.part(call, part))
             post.part_bytes += len(part.data)
         post.accepted, post.changed, post.ended = accepted, changed, ended
-        post.tally = tally(call) if changed and call.status.is_final else None
+        if changed and call.status.is_final:
+            post.tally = tally(call)
+            self.uncounted += 1
         post.future = asyncio.get_running_loop().create_future()
         self._committer.add(post)
         return post.future

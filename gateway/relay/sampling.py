@@ -15,6 +15,7 @@ from gateway.relay.slots import SlotsStatistics
 
 EVERY_S = 1.0
 LONGEST_MS = 10_000  # after a longer pause (the machine slept) nobody knows what was in flight
+MOST_UNCOUNTED = 1_000  # calls; whoever reads statistics has to count them each time
 KEPT = 10_000  # while the journal cannot be written; six hours of one upstream are 4,320
 
 
@@ -76,9 +77,9 @@ class Sampling:
             load.add(ms, in_flight=seen.in_flight, queued=seen.queued, limit=limit)
 
     def _save(self) -> None:
-        """Give the journal the buckets that are over; drop those that it has by now."""
+        """Have the journal bring its statistics up to date, with the buckets that are over."""
         open_start = self._looked_ms // (FINEST * 1000) * FINEST
-        if open_start == self._saved_until:
+        if open_start == self._saved_until and self._journal.uncounted < MOST_UNCOUNTED:
             return
         while len(self._loads) > KEPT:
             del self._loads[next(iter(self._loads))]

@@ -12,6 +12,13 @@ CREATE TABLE rollups (
   PRIMARY KEY (level, key, start, upstream)
 ) WITHOUT ROWID;
 
+-- What ended of late, as a round of the writer found it: JSON [tally…]. Counted in `rollups` and
+-- removed in one commit, soon after.
+CREATE TABLE uncounted (
+  id      INTEGER PRIMARY KEY,
+  tallies TEXT NOT NULL
+);
+
 CREATE INDEX rollups_start ON rollups (level, start);  -- for what becomes coarser, or goes
 
 -- Each level holds what ended before `until`; the rest is still in the next finer one. The finest
