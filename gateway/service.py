@@ -61,7 +61,7 @@ from gateway.web import (
 from gateway.web.app import Runner, make_app
 from gateway.web.dependencies import CALLS, READER
 from gateway.web.events import Events
-from gateway.web.guard import make_guard
+from gateway.web.guard import Guard, make_guard
 from gateway.web.pulse import Pulse
 from gateway.web.relayed import Relayed
 
@@ -86,6 +86,7 @@ class Service:
         self.tls: ssl.SSLContext | None = None
         self.certificate: str | None = None  # its fingerprint
         self.app: web.Application
+        self.guard: Guard
         self.journal: Journal
         self.relay: Relay
         self.watch: Watch
@@ -256,7 +257,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             journal=journal, reader=reader, poster=poster,
             settings=lambda: service.settings.webhooks, now=now, rng=service._rng,
         )  # fmt: skip
-        guard = await make_guard(
+        guard = service.guard = await make_guard(
             journal=journal, reader=reader, settings=lambda: service.settings, token=service.token,
             now=now, limit_in_flight=service.admission.limit_key,
         )  # fmt: skip
