@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gateway.journal.records import header_fields
 from gateway.journal.text import READ_BYTES, Text, read_answer, read_request
 from gateway.journal.volumes import Entry
+from gateway.journal.words import spaced
 
 # Headers are looked at only for a content coding, which hardly any call has.
 CALL = """
@@ -79,8 +80,8 @@ def read_entry(connection: sqlite3.Connection, seq: int, *, anew: bool = False) 
     return Entry(
         seq=seq,
         final=bool(final),
-        request=request.words,
-        answer=said.words,
+        request=spaced(request.words),
+        answer=spaced(said.words),
         error=f"{code} {message}" if code else "",
         request_preview=request.preview,
         answer_preview=said.preview,
