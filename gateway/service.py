@@ -262,7 +262,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             now=now, limit_in_flight=service.admission.limit_key,
         )  # fmt: skip
         stack.push_async_callback(guard.ring.close)
-        watch = service.watch = Watch(service.admission, state=journal.state)
+        watch = service.watch = Watch(service.admission, is_cut=journal.is_cut)
         service.admission.on_change = watch.upstream
         relay = service.relay = Relay(
             journal=journal, reader=reader, admission=service.admission, metrics=metrics,

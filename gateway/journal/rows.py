@@ -55,11 +55,11 @@ def new_call(call: Call) -> Row:
         call.id,
         _ms(call.created_at),
         request.method,
-        _text(request.path),
-        redact_query(_text(request.query)),
+        text(request.path),
+        redact_query(text(request.query)),
         call.upstream,
-        redact_target(_text(call.target)),
-        _optional_text(call.model),
+        redact_target(text(call.target)),
+        optional_text(call.model),
         int(call.stream),
         options.priority,
         call.client,
@@ -74,11 +74,11 @@ def new_call(call: Call) -> Row:
         request.body_bytes,
         *_standing(call),
         *_waiting(call),
-        _optional_text(options.fairness_key),
+        optional_text(options.fairness_key),
         call.key_id,
-        _optional_text(options.idempotency_key),
+        optional_text(options.idempotency_key),
         call.replay_of,
-        _optional_text(options.webhook),
+        optional_text(options.webhook),
         options.queue_timeout_s,
         _optional_ms(call.deadline_at),
     )
@@ -197,7 +197,7 @@ def _waiting(call: Call) -> Row:
 
 
 def _failure(failure: Failure | None) -> Row:
-    return (failure.code, _text(failure.message)) if failure else (None, None)
+    return (failure.code, text(failure.message)) if failure else (None, None)
 
 
 def _headers(headers: Headers) -> str:
@@ -205,7 +205,7 @@ def _headers(headers: Headers) -> str:
 
 
 def _tags(tags: Mapping[str, str]) -> str:
-    return to_json({_text(key): _text(tags[key]) for key in tags}).decode() if tags else "{}"
+    return to_json({text(key): text(tags[key]) for key in tags}).decode() if tags else "{}"
 
 
 def _ms(seconds: float) -> int:
@@ -220,12 +220,13 @@ def _optional_ms(seconds: float | None) -> int | None:
 _STRAY_BYTE = re.compile("[\ud800-\udfff]")
 
 
-def _text(text: str) -> str:
-    """*text* with stray bytes percent-encoded, which in a request target means the same."""
-    if text.isascii():
-        return text
-    return _STRAY_BYTE.sub(lambda byte: f"%{ord(byte[0]) & 0xFF:02X}", text)
+def text(raw: str) -> str:
+    """*raw* with stray bytes percent-encoded, which in a request target means the same."""
+    if raw.isascii():
+        return raw
+    return _STRAY_BYTE.sub(lambda byte: f"%{ord(byte[0]) & 0xFF:02X}", raw)
 
 
-def _optional_text(text: str | None) -> str | None:
-    return None if text is None else _text(text)
+def optional_text(raw: str | None) -> str | None:
+    """The same where there may be none."""
+    return None if raw is None else text(raw)

@@ -54,7 +54,7 @@ def call_json(record: CallRecord, *, live: Live | None = None, expand: bool = Tr
         "tags": from_json(row.tags),
         "created_at": rfc3339(row.created_ms),
         "started_at": rfc3339(row.started_ms),
-        "first_byte_at": rfc3339(row.first_byte_ms) or _moment(live.first_byte_at),
+        "first_byte_at": rfc3339(row.first_byte_ms) or moment(live.first_byte_at),
         "finished_at": rfc3339(row.finished_ms),
         "deadline_at": rfc3339(row.deadline_ms),
         "queued_ms": round(row.queued_ms, 3),
@@ -110,7 +110,8 @@ def _to_the_second(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
-def _moment(seconds: float | None) -> str | None:
+def moment(seconds: float | None) -> str | None:
+    """A time in *seconds* since the epoch, likewise."""
     return None if seconds is None else rfc3339(round(seconds * 1000))
 
 
@@ -124,7 +125,7 @@ def _attempts(record: CallRecord, live: Live) -> list[JsonValue]:
                 "number": row.open_attempt,
                 "upstream": row.upstream,
                 "started_at": rfc3339(row.open_started_ms),
-                "first_byte_at": _moment(live.attempt_first_byte_at),
+                "first_byte_at": moment(live.attempt_first_byte_at),
                 "finished_at": None,
                 "outcome": None,
                 "status": row.http_status if row.answer == row.open_attempt else None,

@@ -112,7 +112,7 @@ class Journal:
         self.unsearched.accepted(call.seq)
         if call.status.is_final:
             self.unsearched.ended(call.seq)
-        changed = self.state(call) if call.status.is_final else None
+        changed = self._state(call) if call.status.is_final else None
         return self._post(call, split_body(call.request.body or b""), accepted, changed)
 
     def update(
@@ -129,7 +129,7 @@ class Journal:
         attempts = tuple(
             rows.attempt(call, each, cut=(call.seq, each.number) in self._cut) for each in ended
         )
-        return self._post(call, kept, None, self.state(call), attempts)
+        return self._post(call, kept, None, self._state(call), attempts)
 
     def append(self, call: Call, parts: Sequence[Part]) -> asyncio.Future[bool]:
         """Record pieces of a body of *call*; the future is that of `update()`."""
@@ -239,10 +239,12 @@ class Journal:
         self._committer.add(post)
         return post.future
 
-    def state(self, call: Call) -> Row:
-        """Where *call* stands, as it is recorded."""
-        cut = call.answer is not None and (call.seq, call.answer.number) in self._cut
-        return rows.state(call, cut=cut)
+    def is_cut(self, call: Call) -> bool:
+        """Whether pieces of its answer had to be given up, so that it is recorded as incomplete."""
+        return call.answer is not None and (call.seq, call.answer.number) in self._cut
+
+    def _state(self, call: Call) -> Row:
+        return rows.state(call, cut=self.is_cut(call))
 
     def _keep(self, call: Call, parts: Sequence[Part]) -> Sequence[Part]:
         """What there is room for of *parts*. A body that lost a piece is recorded no further."""

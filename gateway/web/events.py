@@ -17,7 +17,7 @@ from pydantic_core import to_json
 
 from gateway import __version__
 from gateway.errors import BadRequest, Draining, NotFound, TooManyViewers
-from gateway.journal.shapes import Json, call_json, rfc3339
+from gateway.journal.shapes import Json, rfc3339
 from gateway.relay.watching import CallChanged, CallDeleted, Change, Watch
 from gateway.web.dependencies import OWNER
 from gateway.web.viewers import Event, Ring, View, Viewer
@@ -175,8 +175,8 @@ class Events:
 
     def _changed(self, change: Change) -> Event | None:
         if isinstance(change, CallChanged):
-            call = call_json(change.record, live=change.live, expand=False)
-            return self._event("call", call, change.record.row.client)
+            assert change.call is not None
+            return self._event("call", change.call, change.client)
         if isinstance(change, CallDeleted):
             gone: Json = {"object": "call", "id": change.id, "deleted": True}
             return self._event("call", gone, change.client)
