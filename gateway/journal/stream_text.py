@@ -77,7 +77,7 @@ class Pieces:
         said = [
             "".join(texts)
             for place, texts in places.items()
-            if place[-1] in SAID and not any(_is_thought(step) for step in place)
+            if place and place[-1] in SAID and not any(_is_thought(step) for step in place)
         ]
         return " ".join(filter(None, said)) or " ".join("".join(each) for each in places.values())
 
