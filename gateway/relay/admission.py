@@ -51,7 +51,6 @@ class Place:
         "_aside",
         "_entry",
         "_flow",
-        "_granted_at",
         "_key",
         "_rank",
         "_slots",
@@ -83,7 +82,6 @@ class Place:
         self._rank = rank
         self._entry: Entry[Place] | None = None  # while it waits
         self._aside = False  # it waits for its key's limit, not in the upstream's queue
-        self._granted_at = 0.0
         self._waker: asyncio.Future[None] | None = None
         self.body_bytes = body_bytes
         self.detached = detached
@@ -284,7 +282,7 @@ class Admission:
             self._queue(place)
 
     def position(self, place: Place) -> int:
-        """Its position in its upstream's queue, 1 is next; 0 when it does not wait. O(n)."""
+        """Its position in its upstream's queue, 1 is next; 0 when it does not wait. O(flows)."""
         if place._entry is None:
             return 0
         slots = place._slots
@@ -299,19 +297,19 @@ class Admission:
         return {place: 1 + before for place, before in served.items()}
 
     def eta_s(self, place: Place, position: int | None = None) -> float | None:
-        """In how many seconds *place* should be granted; None while nobody can tell.
+        """In how many seconds the attempt of *place* should be over; None while nobody can tell.
 
         *position* is its `position` where that is known already.
         """
         slots = place._slots
+        if place.granted:
+            return slots.ends_in_s(place, self._now())
         limit = min(slots.max_in_flight, self._max_in_flight)
         if place._key is not None:
             limit = min(limit, place._key.limit)
-        if slots.hold_s is None or limit < 1 or slots.paused:
+        if not place.waits or limit < 1 or slots.paused:
             return None
-        if position is None:
-            position = self.position(place)
-        return position * slots.hold_s / limit
+        return slots.ends_in_turn_s(position or self.position(place), limit, self._now())
 
     def statistics(self) -> AdmissionStatistics:
         """All counts as they stand now."""
@@ -351,8 +349,7 @@ class Admission:
         self._in_flight += 1
         if place._key is not None:
             place._key.in_flight += 1
-        place._slots.take(retry=place.retry)
-        place._granted_at = self._now()
+        place._slots.take(place, self._now(), retry=place.retry)
         place.granted = True
         place._wake()
 
@@ -363,7 +360,7 @@ class Admission:
         if place.granted:
             place.granted = False
             self._in_flight -= 1
-            slots.give_back(retry=place.retry, held_s=self._now() - place._granted_at)
+            slots.give_back(place, self._now(), retry=place.retry)
             if key is not None:
                 key.in_flight -= 1
         elif place._entry is not None:

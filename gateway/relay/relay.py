@@ -533,11 +533,11 @@ class Relay:
         return self._admission.position(live.place) or None
 
     def eta_s(self, call_id: str) -> float | None:
-        """Seconds until it probably has its slot; None where nobody can tell."""
-        position = self.position(call_id)
-        if position is None:
+        """Seconds until it probably has its answer; None where nobody can tell."""
+        live = self.calls.get(call_id)
+        if live is None or live.call.wait_reason is WaitReason.BACKOFF:
             return None
-        return self._admission.eta_s(self.calls[call_id].place, position)
+        return self._admission.eta_s(live.place)
 
     def oldest_queued_s(self) -> float | None:
         """How long ago the oldest call that waits for a slot was accepted; None: none waits."""

@@ -3,12 +3,14 @@
 Only counts; `admission` adds the limits that all upstreams share and owns the invariant.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, TypeVar
 
 from gateway.relay.fair_queue import FairQueue
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Hashable)
 
 RETRIES_ALWAYS = 3  # retries in flight that any upstream may have, however few its open calls
 RECENT = 0.1  # weight of the newest hold: the last ten make up two thirds of the mean
@@ -35,13 +37,18 @@ class Slots(Generic[T]):
         self.budget = 0.0  #: share of the open calls that may be retries in flight
         self.paused = False
         self.removed = False  #: no longer in the config
-        self.in_flight = 0
+        self.began: dict[T, float] = {}  #: who holds a slot → since when, the oldest first
         self.retries_in_flight = 0
         self.open_calls = 0
         self.queued_detached = 0
         self.aside = 0  #: who waits for a limit of their key's, not in the queue
         self.hold_s: float | None = None  #: recent mean time from grant to release
         self.queue: FairQueue[T] = FairQueue()
+
+    @property
+    def in_flight(self) -> int:
+        """How many slots are taken."""
+        return len(self.began)
 
     def has_slot(self, *, retry: bool) -> bool:
         """Whether an attempt may start here now."""
@@ -60,17 +67,35 @@ class Slots(Generic[T]):
             self.in_flight or self.open_calls or len(self.queue) or self.aside
         )
 
-    def take(self, *, retry: bool) -> None:
-        """An attempt starts."""
-        self.in_flight += 1
+    def take(self, item: T, now: float, *, retry: bool) -> None:
+        """The attempt of *item* starts."""
+        self.began[item] = now
         self.retries_in_flight += retry
 
-    def give_back(self, *, retry: bool, held_s: float) -> None:
-        """An attempt that held its slot for *held_s* has ended."""
-        self.in_flight -= 1
+    def give_back(self, item: T, now: float, *, retry: bool) -> None:
+        """It has ended."""
+        held_s = now - self.began.pop(item)
         self.retries_in_flight -= retry
         mean_s = held_s if self.hold_s is None else self.hold_s
         self.hold_s = mean_s + RECENT * (held_s - mean_s)
+
+    def ends_in_s(self, item: T, now: float) -> float | None:
+        """In how many seconds the attempt of *item* should end; None: it takes longer than most."""
+        if self.hold_s is None or (left_s := self.began[item] + self.hold_s - now) < 0:
+            return None
+        return left_s
+
+    def ends_in_turn_s(self, position: int, limit: int, now: float) -> float | None:
+        """The same for who waits at *position*, while *limit* attempts may be in flight.
+
+        Whoever is in flight ends after the recent mean time, in the order in which they began.
+        """
+        if self.hold_s is None:
+            return None
+        turns, before = divmod(position - 1, limit)
+        before += max(0, len(self.began) - limit)  # nobody follows those above the limit
+        began = next(islice(self.began.values(), before, None), now - self.hold_s)
+        return max(0.0, began + self.hold_s - now) + (turns + 1) * self.hold_s
 
     def pop(self) -> T | None:
         """Take the next who may go now out of the queue."""

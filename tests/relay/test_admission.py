@@ -307,19 +307,56 @@ def test_positions_are_honest(admission: Admission):
         running = following
 
 
-def test_the_eta_follows_the_recent_time_in_a_slot(admission: Admission, clock: Clock):
-    configure(admission, openai=2)
-    places = [enter(admission) for _ in range(2)]
-    waiting = [enter(admission) for _ in range(4)]
-    assert admission.eta_s(waiting[0]) is None
+def test_an_eta_needs_an_attempt_to_have_ended(admission: Admission, clock: Clock):
+    configure(admission, openai=1)
+    running, waiting = enter(admission), enter(admission)
+    assert (admission.eta_s(running), admission.eta_s(waiting)) == (None, None)
 
     clock.now += 10.0
-    places[0].release()
-    assert admission.eta_s(waiting[0]) == 0.0
-    assert admission.eta_s(waiting[1]) == pytest.approx(5.0)
-    assert admission.eta_s(waiting[3], position=3) == pytest.approx(15.0)
+    running.release()
+    assert admission.eta_s(running) is None
+    assert admission.eta_s(waiting) == 10.0
+
     admission.pause("openai", True)
-    assert admission.eta_s(waiting[3]) is None
+    assert admission.eta_s(enter(admission)) is None
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3, 5])
+def test_an_eta_comes_true_where_all_attempts_take_equally_long(
+    admission: Admission, clock: Clock, slots: int
+):
+    """Of those in flight and of those who wait, however far the slots are out of step."""
+    configure(admission, openai=slots)
+    measured = enter(admission)
+    clock.now += 10.0
+    measured.release()
+    places = []
+    for _ in range(12):
+        places.append(enter(admission))
+        clock.now += 0.5
+    told = {place: clock.now + (admission.eta_s(place) or 0.0) for place in places}
+    began = {place: 1010.0 + 0.5 * n for n, place in enumerate(places) if place.granted}
+
+    while began:
+        first = min(began, key=lambda place: began[place])
+        clock.now = began.pop(first) + 10.0
+        assert told.pop(first) == pytest.approx(clock.now)
+        first.release()
+        began |= {place: clock.now for place in places if place.granted and place not in began}
+    assert told == {}
+
+
+def test_an_eta_counts_those_in_flight_above_a_lowered_limit(admission: Admission, clock: Clock):
+    configure(admission, openai=4)
+    places = [enter(admission) for _ in range(4)]
+    clock.now += 10.0
+    places.pop().release()
+    admission.set_max_in_flight("openai", 1)
+    clock.now += 4.0
+    waiting = enter(admission)
+
+    assert admission.eta_s(places[0]) is None  # it takes longer than most
+    assert admission.eta_s(waiting) == 10.0
 
 
 def test_an_upstream_that_left_the_config_drains(admission: Admission):
