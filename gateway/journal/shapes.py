@@ -112,7 +112,7 @@ def _to_the_second(seconds: int) -> str:
 
 def moment(seconds: float | None) -> str | None:
     """A time in *seconds* since the epoch, likewise."""
-    return None if seconds is None else rfc3339(round(seconds * 1000))
+    return None if seconds is None else rfc3339(int(seconds * 1000 + 0.5))
 
 
 def _attempts(record: CallRecord, live: Live) -> list[JsonValue]:

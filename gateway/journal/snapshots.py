@@ -88,10 +88,10 @@ def _tags(tags: Mapping[str, str]) -> Json:
 def _usage(usage: Usage | None) -> Json | None:
     if usage is None:
         return None
-    counted = (usage.input_tokens, usage.output_tokens, usage.total_tokens)
-    if counted == (None, None, None):
+    read, written, total = usage.input_tokens, usage.output_tokens, usage.total_tokens
+    if read is None and written is None and total is None:
         return None
-    return dict(zip(("input_tokens", "output_tokens", "total_tokens"), counted, strict=True))
+    return {"input_tokens": read, "output_tokens": written, "total_tokens": total}
 
 
 def _error(failure: Failure | None) -> Json | None:

@@ -13,7 +13,7 @@ KEPT = 1_000  # events, for viewers that come back
 WAITING = 256  # events for one viewer, beyond those that are being written to it
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Event:
     """One event as it goes over the wire."""
 
