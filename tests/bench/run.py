@@ -1,6 +1,6 @@
 """Measures the gateway against the plain aiohttp proxy, in one run and in turns.
 
-    python -m tests.bench.run [throughput latency burst streams start | all] [--quick] [--json]
+    python -m tests.bench.run [throughput latency burst streams start watching | all] [--quick] [--json]
 
 The process under test has core 0 to itself; the upstream and the load share core 1. Variants come
 in random order within a round; figures are medians over the rounds with their spread. The journal

@@ -168,7 +168,38 @@ def start(bench: Bench, scale: Scale) -> list[Row]:
     ]
 
 
-SECTIONS = {section.__name__: section for section in (throughput, latency, burst, streams, start)}
+def watching(bench: Bench, scale: Scale) -> list[Row]:
+    """What three open dashboards cost the gateway. "plain" is without them here."""
+    load = ("--connections", 64, "--duration-s", scale.throughput_s)
+    rates, _ = _watched(bench, "64 connections", load, ())
+    load = ("--rate", 100, "--duration-s", scale.latency_s)
+    _, busy = _watched(bench, "100 calls/s", load, ("--latency-s", 0.06))
+    more = median(busy[1]) - median(busy[0])
+    return [
+        Row("no viewer, three: calls/s", rates, times(rates), "≥ 0.95x", ratio(rates) >= 0.95),
+        Row("100 calls/s: its core busy, %", busy, f"{more:+.2f} %", "≤ +1 %", more <= 1),
+    ]
+
+
+def _watched(
+    bench: Bench, what: str, load: Sequence[object], upstream: Sequence[object]
+) -> tuple[Figures, Figures]:
+    """Calls/s and the share of its core that is busy, each without viewers and with three."""
+
+    def one(variant: str) -> Sample:
+        return bench.turn("gateway", load, upstream, viewers=3 if variant == "watched" else 0)
+
+    seen = bench.in_turns(f"watching: {what}", ("alone", "watched"), one)
+    alone, watched = (
+        ([sample["calls_per_s"] for sample in each], [sample["busy_percent"] for sample in each])
+        for each in (seen["alone"], seen["watched"])
+    )
+    return (alone[0], watched[0]), (alone[1], watched[1])
+
+
+SECTIONS = {
+    section.__name__: section for section in (throughput, latency, burst, streams, start, watching)
+}
 
 
 def figures(seen: dict[str, list[Sample]], name: str, part: str | None = None) -> Figures:

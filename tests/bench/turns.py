@@ -90,10 +90,13 @@ class Bench:
         """The gateway's file."""
         return self.directory / "gateway.db"
 
-    def turn(self, variant: str, load: Sequence[object], upstream: Sequence[object]) -> Sample:
+    def turn(
+        self, variant: str, load: Sequence[object], upstream: Sequence[object], *, viewers: int = 0
+    ) -> Sample:
         """Put *load* on *variant* ("direct", "plain" or "gateway") before an *upstream*.
 
-        Both are command lines. CPU and memory are those of the process under test alone.
+        Both are command lines. CPU and memory are those of the process under test alone. So many
+        *viewers* watch the gateway's events meanwhile.
         """
         command = [sys.executable, str(HERE / "upstream.py"), *map(str, upstream)]
         with running(command, core=OTHER_CORE, log=self.directory / "upstream.log") as api:
@@ -103,7 +106,8 @@ class Bench:
                 warm_up = send(process.url + "/warm-up", WARM_UP)
                 process.forget_peak()
                 idle_kib, cpu_s = process.rss_kib(), process.cpu_s()
-                sample = send(process.url + PATH, load)
+                with self.watched(process.url, viewers):
+                    sample = send(process.url + PATH, load)
                 cpu_s = process.cpu_s() - cpu_s
                 sample["cpu_ms_per_call"] = cpu_s * 1000 / max(1, sample["ok"])
                 sample["busy_percent"] = cpu_s * 100 / sample["wall_s"]
@@ -114,6 +118,16 @@ class Bench:
             sample["calls"] = warm_up["sent"] + sample["sent"]
             sample["journal"] = calls_by_status(self.journal)
         return sample
+
+    @contextmanager
+    def watched(self, url: str, viewers: int) -> Iterator[None]:
+        """Hold so many streams of the events of the gateway at *url* open."""
+        if not viewers:
+            yield
+            return
+        command = [sys.executable, str(HERE / "viewers.py"), url, str(viewers)]
+        with running(command, core=OTHER_CORE, log=self.directory / "viewers.log"):
+            yield
 
     def commits(self, duration_s: float) -> Sample:
         """How long one durable commit of a 1 KB row takes when nobody else commits, at 100/s."""
