@@ -27,6 +27,7 @@ from gateway.journal import keys
 from gateway.journal.reader import Reader, open_reader
 from gateway.journal.retention import Retention
 from gateway.journal.search import Search
+from gateway.journal.unkept import Unkept, set_policies
 from gateway.journal.writer import Journal, open_journal
 from gateway.mock.app import serve_mock
 from gateway.mock.settings import LiveSettings as LiveMockSettings
@@ -120,6 +121,8 @@ class Service:
             name: await self._open_upstream(upstream)
             for name, upstream in settings.upstreams.items()
         }
+        kept = {name: upstream.bodies for name, upstream in settings.upstreams.items()}
+        await self.journal.work(set_policies(kept))
         self.settings = settings
         self.relay.limits = settings.limits
         self.relay.upstreams = {**self.relay.upstreams, **opened}
@@ -275,6 +278,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
         for background in (
             relay.run(), watch_loop_lag(metrics), journal.quick_check(), search.run(), retention.run(),
             sampling.run(), guard.ring.run(),
+            Unkept(journal, now).run(),
         ):  # fmt: skip
             stack.callback(tasks.create_task(background).cancel)
         # An address that is taken must stop the start before it takes a paid call up.

@@ -69,6 +69,7 @@ max_in_flight = 100
 on_disconnect = "finish"
 on_disconnect_stream = "cancel"
 stream_ping_s = 0
+bodies = "full"
 on_interrupted = "retry"
 timeouts = { connect_s = 5, first_byte_s = 300, idle_s = 120, total_s = 900 }
 

@@ -57,6 +57,7 @@ def keys() -> None:
 @click.option("--requests-per-minute", type=click.IntRange(1), help="In the last 60 s.")
 @click.option("--tokens-per-minute", type=click.IntRange(1), help="In the last 60 s.")
 @click.option("--tokens-per-day", type=click.IntRange(1), help="In a day of UTC.")
+@click.option("--bodies", type=click.Choice(["full", "metadata", "none"]), help="What is kept.")
 @as_json
 @reaching
 def create(*, where: Where, as_json: bool, **said: Any) -> None:

@@ -166,6 +166,7 @@ class Upstream(_Table):
     on_disconnect_stream: Literal["finish", "cancel"] = "cancel"
     stream_ping_s: Seconds = 0  #: 0: none
     on_interrupted: Literal["retry", "fail"] = "retry"
+    bodies: Literal["full", "metadata", "none"] = "full"  #: what is kept of its calls
     timeouts: Timeouts = Timeouts()
     retry: Retry = Retry()
     mock: Mock = Mock()

@@ -19,7 +19,10 @@ FROM calls LEFT JOIN requests USING (seq) LEFT JOIN texts USING (seq)
     LEFT JOIN attempts ON attempts.seq = calls.seq AND attempts.number = calls.answer
 WHERE calls.seq = ?
 """
-PARTS = "SELECT data FROM parts WHERE seq = ? AND attempt = ? ORDER BY start"
+PARTS = """
+SELECT data FROM parts WHERE seq = ? AND attempt = ?
+    AND NOT EXISTS (SELECT 1 FROM unkept WHERE unkept.seq = parts.seq) ORDER BY start
+"""
 
 #: A start looks again at so many calls before the last one noted: some were being accepted then.
 MARGIN = 10_000

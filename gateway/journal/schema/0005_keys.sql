@@ -66,3 +66,31 @@ CREATE TRIGGER audit_kept BEFORE DELETE ON audit
 BEGIN
   SELECT RAISE(ABORT, 'the audit trail is only added to');
 END;
+
+-- Calls of which less is to be kept than everything, because their key or upstream says so: from
+-- their acceptance until it is gone. `keep` is 'metadata' (all but bodies) or 'none' (no header
+-- fields and no query either). What upstreams say stands in meta, `bodies:<name>`.
+CREATE TABLE unkept (
+  seq    INTEGER PRIMARY KEY,
+  keep   TEXT NOT NULL,
+  due_ms INTEGER                             -- NULL: not final yet
+);
+
+CREATE INDEX unkept_due ON unkept (due_ms) WHERE due_ms IS NOT NULL;
+
+CREATE TRIGGER calls_unkept AFTER INSERT ON calls
+WHEN EXISTS (SELECT 1 FROM keys WHERE id = NEW.key_id AND bodies <> 'full')
+  OR EXISTS (SELECT 1 FROM meta WHERE name = 'bodies:' || NEW.upstream)
+BEGIN
+  INSERT OR REPLACE INTO unkept (seq, keep)
+  SELECT NEW.seq, max(policy) FROM (          -- 'none' comes after 'metadata'
+    SELECT bodies AS policy FROM keys WHERE id = NEW.key_id AND bodies <> 'full'
+    UNION ALL SELECT value FROM meta WHERE name = 'bodies:' || NEW.upstream);
+END;
+
+-- A minute is left to come back for the answer, to join the call, or to replay it.
+CREATE TRIGGER calls_unkept_due AFTER UPDATE OF status ON calls
+WHEN NEW.status IN ('succeeded', 'failed', 'cancelled', 'expired')
+BEGIN
+  UPDATE unkept SET due_ms = NEW.finished_ms + 60000 WHERE seq = NEW.seq AND due_ms IS NULL;
+END;
