@@ -101,7 +101,7 @@ async def test_matrix_of_commits_and_sends(tmp_path, upstream, syscall, nth):
     journey = Journey(config, upstream, rng)
     async with running(config, (*strace, *GATEWAY)) as gateway:
         if gateway is not None:
-            await journey.play(gateway, COUNT, gateway.dead())
+            await journey.play(gateway, COUNT, gateway.process.wait())
     async with running(config) as gateway:
         assert gateway is not None, (tmp_path / "stderr.txt").read_text()
         await journey.settle(gateway)
