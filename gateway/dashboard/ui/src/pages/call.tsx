@@ -42,8 +42,8 @@ export default function Call() {
               <CallId id={call.id} />
             </div>
             <div class="page-actions">
-              <Button kind="ghost" icon="up" label={t.shortcuts.newer} onClick={() => void step("newer")} />
-              <Button kind="ghost" icon="down" label={t.shortcuts.older} onClick={() => void step("older")} />
+              <Button class="step" kind="ghost" icon="up" label={t.shortcuts.newer} onClick={() => void step("newer")} />
+              <Button class="step" kind="ghost" icon="down" label={t.shortcuts.older} onClick={() => void step("older")} />
               {actions}
             </div>
           </header>

@@ -1,10 +1,10 @@
-import { Loading } from "../components/empty";
-import { Page } from "../components/page";
+// The upstreams: each with its slots and queue, and one by itself, tuned while it runs.
+
+import { segments } from "../router";
+import { AllUpstreams } from "./upstreams/All";
+import { OneUpstream } from "./upstreams/One";
 
 export default function Upstreams() {
-  return (
-    <Page title="Upstreams">
-      <Loading />
-    </Page>
-  );
+  const name = segments.value[1];
+  return name === undefined ? <AllUpstreams /> : <OneUpstream key={name} name={name} />;
 }

@@ -101,7 +101,7 @@ export function Chat({ call, conversation, live }: { call: Call; conversation: C
       )}
       <ol class="messages">
         {shown.map((message, at) => <Bubble key={at} message={message} results={results} />)}
-        {answers?.map((message, at) => <Bubble key={`answer-${at}`} message={message} results={results} answer choice={answers.length > 1 ? at + 1 : null} live={live} />)}
+        {answers?.map((message, at) => <Bubble key={`answer-${at}`} message={message} results={results} choice={answers.length > 1 ? at + 1 : null} live={live} />)}
         {live && !answers?.some(({ parts }) => parts.length) && <li class="message assistant"><Role role="assistant" /><p class="typing" role="status">{call.status === "queued" ? t.chat.queued : t.chat.waiting}</p></li>}
       </ol>
       {failure && <div class="notice bad"><Icon name="failed" /><span><b>{failure.type}</b> {failure.message}</span></div>}
@@ -116,7 +116,7 @@ function Role({ role, children }: { role: string; children?: ComponentChildren }
 
 const FOLDED_ROLES = new Set(["system", "developer"]);
 
-function Bubble({ message, results, answer, choice, live }: { message: Message; results: Map<string, Extract<Part, { kind: "result" }>>; answer?: boolean; choice?: number | null; live?: boolean }) {
+function Bubble({ message, results, choice, live }: { message: Message; results: Map<string, Extract<Part, { kind: "result" }>>; choice?: number | null; live?: boolean }) {
   const { role, parts, finish } = message;
   const side = role === "user" ? "user" : FOLDED_ROLES.has(role) ? "system" : role === "tool" || role === "function" ? "tool" : "assistant";
   const said = parts.flatMap((part) => (part.kind === "text" ? [part.text] : [])).join("\n\n");
@@ -129,15 +129,14 @@ function Bubble({ message, results, answer, choice, live }: { message: Message; 
     );
   }
   return (
-    <li class={`message ${side}${answer ? " answer" : ""}`}>
+    <li class={`message ${side}${live ? " live" : ""}`}>
       <Role role={role}>
         {choice && <span class="chip">{t.chat.choice(choice)}</span>}
         {live && <span class="chip warn">{t.chat.live}</span>}
         {finish && !live && <span class={NORMAL.has(finish) ? "chip" : "chip warn"} title={t.chat.finishHint}>{finish}</span>}
-        <span class="grow" />
         {said && <CopyButton text={said} label={t.chat.copy} />}
       </Role>
-      <div class="message-body">{inner}{live && <span class="caret" aria-hidden="true" />}</div>
+      <div class="message-body">{inner}</div>
     </li>
   );
 }

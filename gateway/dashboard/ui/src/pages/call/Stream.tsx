@@ -34,7 +34,7 @@ export function Stream({ source, chunks }: { source: Source; chunks: readonly Ch
         {gap && <> · {t.stream.gap(duration(gap.to - gap.from), duration(gap.from))}</>}
         {streamed > 0 && chunks.length > 2 && <> · {t.stream.rate((chunks.length - 1) / (streamed / 1000))}</>}
       </p>
-      <div class="table-scroll">
+      <div class="card table-scroll">
         <table class="table stream-table">
           <caption class="visually-hidden">{t.stream.caption}</caption>
           <thead><tr><th scope="col" class="end">{t.stream.number}</th><th scope="col" class="end">{t.stream.at}</th><th scope="col" class="end">{t.stream.before}</th><th scope="col" class="end">{t.stream.bytes}</th><th scope="col">{t.stream.text}</th></tr></thead>

@@ -25,7 +25,7 @@ export function Attempts({ call, onSelect }: { call: Call; onSelect: (attempt: n
   if (!attempts.length) return <p class="body-nothing"><Icon name="info" /><span>{t.attempts.none}</span></p>;
   const name = (attempt: Attempt) => UPSTREAM_IDS.map((each) => headerOf(attempt.headers, each)).find(Boolean) ?? null;
   return (
-    <Table
+    <div class="card flush"><Table
       caption={t.attempts.caption} rows={attempts} rowKey={({ number }) => String(number)} class="attempts-table"
       columns={[
         { key: "number", label: t.attempts.number, heading: true, render: ({ number }) => <Button small kind="ghost" onClick={() => onSelect(number)}>{t.timeline.attempt(number)}</Button> },
@@ -38,7 +38,7 @@ export function Attempts({ call, onSelect }: { call: Call; onSelect: (attempt: n
         { key: "id", label: t.attempts.id, render: (each) => { const id = name(each); return id ? <span class="row"><code class="truncate">{id}</code><CopyButton text={id} /></span> : "–"; } },
         { key: "error", label: t.attempts.error, class: "wraps", render: (each) => (each.error ? <span><b>{each.error.code}</b> {each.error.message}</span> : each.backoff_s !== null ? t.attempts.then(why(each)) : "–") },
       ]}
-    />
+    /></div>
   );
 }
 
@@ -51,11 +51,11 @@ export function Headers({ call, attempt }: { call: Call; attempt: Attempt | null
         <section>
           <h3>{t.headers.limits}</h3>
           <div class="limits">
-            {limits.map(({ name, limit, remaining, reset }) => (
+            {limits.map(({ name, limit, remaining, reset, share }) => (
               <div class="limit" key={name}>
                 <span class="muted">{name}</span>
                 <b>{remaining ?? "–"}<span class="muted">{limit ? ` / ${limit}` : ""}</span></b>
-                {Number(limit) > 0 && remaining !== null && <span class="gauge"><i style={{ "--share": String(Math.min(1, Number(remaining.replaceAll(",", "")) / Number(limit?.replaceAll(",", "")))) }} /></span>}
+                {share !== null && <span class="gauge"><i style={{ "--share": String(share) }} /></span>}
                 {reset && <small>{t.headers.reset(reset)}</small>}
               </div>
             ))}

@@ -8,7 +8,7 @@ import { useEffect, useMemo } from "preact/hooks";
 import { ApiError, apiUrl, type Call } from "../../api";
 
 export const FIRST_BYTES = 262_144;
-export const SLICE_BYTES = 1_048_576;
+export const SLICE_BYTES = 1_000_000;
 const LIVE_MS = 250;
 
 export interface Held {

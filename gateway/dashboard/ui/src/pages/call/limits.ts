@@ -7,13 +7,15 @@ export interface Limit {
   limit: string | null;
   remaining: string | null;
   reset: string | null;
+  /** How much is left, 0 … 1. */
+  share: number | null;
 }
 
 /** Reads `x-ratelimit-{limit,remaining,reset}-NAME`, `anthropic-ratelimit-NAME-{…}`, `RateLimit` and `Retry-After`. *at*: when they were told. */
 export function rateLimits(headers: Record<string, string | string[]>, at: string): Limit[] {
   const found = new Map<string, Limit>();
   const of = (name: string) => {
-    const known = found.get(name) ?? { name, limit: null, remaining: null, reset: null };
+    const known = found.get(name) ?? { name, limit: null, remaining: null, reset: null, share: null };
     found.set(name, known);
     return known;
   };
@@ -40,6 +42,10 @@ export function rateLimits(headers: Record<string, string | string[]>, at: strin
       const n = Number(value);
       one.remaining = Number.isFinite(n) ? duration(name.endsWith("ms") ? n : n * 1000) : value;
     }
+  }
+  for (const one of found.values()) {
+    const [left, all] = [one.remaining, one.limit].map((text) => Number(text?.replaceAll(",", "")));
+    if (all && Number.isFinite(left)) one.share = Math.min(1, (left as number) / all);
   }
   return [...found.values()];
 }
