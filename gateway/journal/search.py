@@ -49,6 +49,7 @@ class Search:
         self._backlog: deque[int] = deque()  #: found in the file, without a hint
         self._scanned = 0  #: the file was looked through for calls up to this one
         self._scanning = True
+        self._look_again = True  #: at calls that were looked at while they were open
         self._urgent = 0  #: so many ask, and wait
         self._hurry = asyncio.Event()
         self._idle = asyncio.Event()  #: all hints were followed
@@ -64,7 +65,6 @@ class Search:
         try:
             self._ready.set()
             self._scanned = await self._read(self._start)
-            self._backlog.extend(await self._read(indexing.select_ended, 0, -1))
             while True:
                 try:
                     await self._follow()
@@ -151,6 +151,9 @@ class Search:
 
     async def _from_file(self) -> list[int]:
         """Calls that nobody gave a hint of: from before this process, or after too many hints."""
+        if self._look_again:
+            self._look_again = False
+            self._backlog.extend(await self._read(indexing.select_ended, 0, -1))
         if not self._backlog and self._scanning:
             seqs = await self._read(indexing.select_unseen, self._scanned, LOOK_AGAIN)
             self._backlog.extend(seqs)
@@ -164,7 +167,7 @@ class Search:
     def _rescan(self) -> None:
         """Hints were lost: look through the file once more."""
         self._hints.overflown = False
-        self._scanning = True
+        self._scanning = self._look_again = True
         self._scanned = max(0, min(self._scanned, self._noted()) - indexing.MARGIN)
 
     def _noted(self) -> int:
