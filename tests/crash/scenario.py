@@ -145,7 +145,9 @@ async def _cancelled(gateway: GatewayClient, sent: Sent) -> None:
 
 
 async def _hung_up(gateway: GatewayClient, sent: Sent) -> None:
-    exchange = await _send(gateway, sent)
+    exchange = await (await _send(gateway, sent)).read_head()
+    if exchange.status != 200:
+        return  # refused: there is no call to leave
     await exchange.read_until(b"\n\n")
     sent.hung_up = True
     exchange.hang_up()

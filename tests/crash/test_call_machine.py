@@ -146,7 +146,8 @@ class Gateway:
         """End everything where it stands."""
         self._writer.cancel()
         for live in self.relay.calls.values():
-            live.task.cancel()
+            for running in filter(None, (live.task, live.timer)):
+                running.cancel()
         await self._tasks.__aexit__(None, None, None)
         await self._opened.aclose()
 

@@ -5,6 +5,7 @@ Idempotency-Keys (`scenario.py`); the checker compares the client's log, the ups
 journal (`checker.py`). Some runs are part of every test run; the matrix is marked `slow`.
 """
 
+import asyncio
 import os
 import random
 import shutil
@@ -102,6 +103,39 @@ async def test_matrix_of_commits_and_sends(tmp_path, upstream, syscall, nth):
     async with running(config, (*strace, *GATEWAY)) as gateway:
         if gateway is not None:
             await journey.play(gateway, COUNT, gateway.process.wait())
+    async with running(config) as gateway:
+        assert gateway is not None, (tmp_path / "stderr.txt").read_text()
+        await journey.settle(gateway)
+
+    assert journey.found == []
+
+
+@needs_strace
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("syscall", "error", "nth"),
+    [
+        *(("fdatasync", "EIO", nth) for nth in range(1, 142, 10)),
+        *(("pwrite64", "ENOSPC", nth) for nth in range(700, 5001, 350)),
+        *(("pwrite64", "EIO", nth) for nth in range(700, 5001, 700)),
+    ],
+)
+async def test_matrix_of_errors_of_the_disk(tmp_path, upstream, syscall, error, nth):
+    """The disk fails once, the process lives on by itself; at its end it is killed nevertheless.
+
+    strace counts in each thread, and the journal goes on in a new one: had that to write more
+    than *nth* pages at once, the disk would fail for ever.
+    """
+    inject = f"inject={syscall}:error={error}:when={nth}"
+    strace = ("strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={syscall}", "-e", inject)
+    config = configure(tmp_path / "config.toml", upstream, "power-loss")
+    journey = Journey(config, upstream, random.Random(nth))
+    async with running(config, (*strace, *GATEWAY)) as gateway:
+        if gateway is not None:
+            await journey.play(gateway, COUNT, asyncio.Event().wait())
+            said = (tmp_path / "stderr.txt").read_text()
+            assert "background_crashed" not in said
+            assert "Traceback" not in said
     async with running(config) as gateway:
         assert gateway is not None, (tmp_path / "stderr.txt").read_text()
         await journey.settle(gateway)
