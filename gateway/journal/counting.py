@@ -48,9 +48,10 @@ class Buckets:
         self._at(place).merge(bucket)
 
     def set_until(self, level: int, until: int) -> None:
-        """*level* holds everything before *until* from now on."""
-        self.until[level] = until
-        self._connection.execute(SET_UNTIL, (until, level))
+        """*level* holds everything before *until* from now on; it never takes that back."""
+        if until > self.until[level]:
+            self.until[level] = until
+            self._connection.execute(SET_UNTIL, (until, level))
 
     def save(self) -> None:
         """Write what changed."""

@@ -60,20 +60,24 @@ class Folding:
             for (start, upstream), load in fresh.items():
                 buckets.add_load(start, upstream, load)
             buckets.save()
-            buckets.set_until(FINEST, max(known, self._sampled_until))
+            buckets.set_until(FINEST, self._sampled_until)
 
     def _fold(self, connection: sqlite3.Connection, buckets: Buckets) -> bool:
         """Merge the oldest buckets that are over into the next level; False: there are none."""
-        until = buckets.until
+        over = self._now_s - GRACE_S  # before that nothing waits for any of the levels seen
         for finer, level in pairwise(LEVELS):
-            over = self._now_s - GRACE_S if finer == FINEST else until[finer]
-            (start,) = connection.execute(NEXT, (finer, until[level])).fetchone()
-            if start is None or start + finer > over:
+            (start,) = connection.execute(NEXT, (finer, buckets.until[level])).fetchone()
+            if start is None:
+                continue
+            if start + finer > over:
+                over = min(over, start)
                 continue
             for key, upstream, *stored in connection.execute(BUCKETS, (finer, start)).fetchall():
                 buckets.merge((level, key, start - start % level, upstream), decode(stored))
             buckets.save()
-            buckets.set_until(level, start + finer)
+            for each in LEVELS:
+                if FINEST < each <= level:
+                    buckets.set_until(each, start + finer)
             return True
         return False
 

@@ -21,8 +21,8 @@ CREATE TABLE uncounted (
 
 CREATE INDEX rollups_start ON rollups (level, start);  -- for what becomes coarser, or goes
 
--- Each level holds what ended before `until`; the rest is still in the next finer one. The finest
--- holds all calls, and in flight and queued up to `until`.
+-- Each level holds what ended before `until`, which is never later than that of the next finer one; the
+-- rest is still in there. The finest holds all calls, and in flight and queued up to `until`.
 CREATE TABLE rollup_levels (
   level INTEGER PRIMARY KEY,
   until INTEGER NOT NULL                     -- seconds since the epoch
