@@ -1,6 +1,7 @@
 """`gateway top`: what runs, waits and fails, live; and the few things one does about it."""
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -142,7 +143,8 @@ class _Top:
             elif event.name == "upstream":
                 self._board.take_stats({"upstreams": [event.data]})
             elif event.name in ("hello", "resync"):  # only now no change can be missed
-                await self._load()
+                with contextlib.suppress(CommandError):  # gone again: another hello will come
+                    await self._load()
 
     async def _refresh(self) -> None:
         """Keep the totals of the last minutes, which no event tells."""

@@ -1,6 +1,7 @@
 """What the gateway does with a call, from acceptance to its end. Read `_live` top to bottom.
 
-Every call runs by itself in a task of its own; clients only follow its recording. Invariants:
+Every call runs by itself, in a task of its own; while it waits for a slot it needs none. Clients
+only follow its recording. Invariants:
 no upstream sees a byte, and no client a 202, before the call and the attempt are in the journal;
 no answer ends before its record does; a slot is held from the start of an attempt to its end and
 not a moment longer; a call reaches exactly one final status, whatever races.
@@ -11,6 +12,7 @@ import contextlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from sys import intern
 
 import structlog
@@ -161,12 +163,20 @@ class Relay:
         self.calls[live.call.id] = live
         self._twins.opened(live)
         self._admission.opened(live.call.upstream)
+        if live.accepted.done() and not live.place.granted:
+            self._wait(live)
+        else:
+            self._go_on(live)
+
+    def _go_on(self, live: LiveCall) -> None:
+        if live.timer is not None:
+            live.timer.cancel()
         live.task = self._tasks.create_task(self._live(live), name=live.call.id)
 
     # 2 -- the life of a call
 
     async def _live(self, live: LiveCall) -> None:
-        """Run *live* to its end: every way out is one `Ended`."""
+        """Run *live* to its end, or until it has to wait: every way out is one `Ended`, or None."""
         task = asyncio.current_task()
         assert task is not None
         live.started = True
@@ -178,6 +188,7 @@ class Relay:
             if not live.accepted.done():
                 live.accepted.set_exception(error)
                 live.accepted.exception()  # nobody has to look: its client may have left
+                live.place.release()
                 self._forget(live)
                 return
             ended = Ended(Status.FAILED, Failure(code=error.code, message=error.message))
@@ -190,59 +201,62 @@ class Relay:
             log.exception("call_crashed", call_id=live.call.id)
             message = "the gateway failed while it carried this call"
             ended = Ended(Status.FAILED, Failure(code="internal", message=message))
-        await self._finish(live, ended)
-
-    async def _run(self, live: LiveCall) -> Ended:
-        call, place = live.call, live.place
-        try:
-            if not live.accepted.done():
-                if place.granted:
-                    self._begin_attempt(live)
-                await self._journal.accept(call)
-                live.accepted.set_result(None)
-                if not place.granted and _is_parked(call):
-                    _park(call)
-                self._changed(live)
-            while True:
-                if not place.granted and (late := await self._wait_for_slot(live, place)):
-                    return late
-                if call.open_attempt is None:
-                    if self._deadline_in(live) == 0.0:
-                        return Ended(Status.EXPIRED, _deadline_passed())
-                    self._begin_attempt(live)
-                    while not await self._journal.update(call):
-                        await self._journal.wait_available()
-                    self._changed(live)
-                await self._attempt(live)
-                place.release()
-                step = self._next_step(live)
-                if not isinstance(step, Again):
-                    return self._answered(live)
-                await self._pause(live, step)
-                place = live.place = self._enter(call, retry=True)
-        finally:
+        if ended is not None:
             live.place.release()
+            await self._finish(live, ended)
 
-    async def _wait_for_slot(self, live: LiveCall, place: Place) -> Ended | None:
-        """Wait in the queue; an `Ended` where the call's time runs out there."""
+    async def _run(self, live: LiveCall) -> Ended | None:
         call = live.call
+        if not live.accepted.done():
+            if live.place.granted:
+                self._begin_attempt(live)
+            await self._journal.accept(call)
+            live.accepted.set_result(None)
+            if not live.place.granted and _is_parked(call):
+                _park(call)
+            self._changed(live)
+        while live.place.granted:
+            if call.open_attempt is None:
+                if self._deadline_in(live) == 0.0:
+                    return Ended(Status.EXPIRED, _deadline_passed())
+                self._begin_attempt(live)
+                while not await self._journal.update(call):
+                    await self._journal.wait_available()
+                self._changed(live)
+            await self._attempt(live)
+            live.place.release()
+            step = self._next_step(live)
+            if not isinstance(step, Again):
+                return self._answered(live)
+            await self._pause(live, step)
+            live.place = self._enter(call, retry=True)
+        self._wait(live)
+        return None
+
+    def _wait(self, live: LiveCall) -> None:
+        """Let *live* stand in the queue until it is granted a slot, stopped, or its time is up."""
+        call, place = live.call, live.place
         call.status, call.wait_reason = Status.QUEUED, place.reason
         if call.attempts:
             self._changed(live)
-        while True:
-            deadline_in, queue_in = self._deadline_in(live), self._queue_in(live)
-            waits = [wait for wait in (deadline_in, queue_in) if wait is not None]
-            try:
-                async with asyncio.timeout(min(waits) if waits else None):
-                    await place.wait()
-            except TimeoutError:
-                if self._deadline_in(live) == 0:
-                    return Ended(Status.EXPIRED, _deadline_passed())
-                if self._queue_in(live) == 0:  # else it was detached meanwhile, and may wait on
-                    message = f"no slot at {call.upstream} became free in time"
-                    return Ended(Status.EXPIRED, Failure(code="queue_timeout", message=message))
-            else:
-                return None
+        live.task, live.started = None, False
+        place.on_grant = partial(self._go_on, live)
+        self._mind_time(live)
+
+    def _mind_time(self, live: LiveCall) -> None:
+        allowed = (self._deadline_in(live), self._queue_in(live))
+        if within_s := [each for each in allowed if each is not None]:
+            loop = asyncio.get_running_loop()
+            live.timer = loop.call_later(min(within_s), self._time_is_up, live)
+
+    def _time_is_up(self, live: LiveCall) -> None:
+        if self._deadline_in(live) == 0:
+            self._stop(live, Ended(Status.EXPIRED, _deadline_passed()))
+        elif self._queue_in(live) == 0:
+            message = f"no slot at {live.call.upstream} became free in time"
+            self._stop(live, Ended(Status.EXPIRED, Failure(code="queue_timeout", message=message)))
+        else:
+            self._mind_time(live)  # it was detached meanwhile, and may wait on
 
     def _begin_attempt(self, live: LiveCall) -> None:
         call = live.call
@@ -377,7 +391,8 @@ class Relay:
     async def _tell_recorded(self, live: LiveCall) -> None:
         with contextlib.suppress(JournalUnavailable):
             await self._journal.wait_available()
-            self._watch.call(live, recorded=True)
+            if self._watch.active:
+                self._watch.call(live, recorded=True)
 
     def _mark_cut(self, attempt: Attempt, ended: Ended) -> None:
         attempt.finished_at = attempt.finished_at or self._now()
@@ -405,6 +420,8 @@ class Relay:
             live.accepted.set_result(None)
         if live.abandoned is not None:
             live.abandoned.cancel()
+        if live.timer is not None:
+            live.timer.cancel()
         # Without these two a call is a reference cycle, and finding 60 objects of garbage a call took
         # the collector 14 % of the loop's time under load.
         live.task = None
@@ -469,7 +486,16 @@ class Relay:
 
     def cancel(self, live: LiveCall, why: str = "it was cancelled") -> bool:
         """End *live* as cancelled; False where its end is already being written."""
-        return live.stop(Ended(Status.CANCELLED, Failure(code="cancelled", message=why)))
+        return self._stop(live, Ended(Status.CANCELLED, Failure(code="cancelled", message=why)))
+
+    def _stop(self, live: LiveCall, ended: Ended) -> bool:
+        """End *live* as *ended* unless its end is already being written; True: it will."""
+        if not live.stop(ended):
+            return False
+        if live.task is None:  # it waits
+            live.place.release()
+            live.task = self._tasks.create_task(self._finish(live, ended), name=live.call.id)
+        return True
 
     async def delete_call(self, call_id: str, seq: int, client: str) -> None:
         """Remove a final call of *client* for good. Raises: JournalUnavailable."""
@@ -481,16 +507,15 @@ class Relay:
 
     def give_back(self, live: LiveCall) -> None:
         """Leave *live* to the next start, or end it as interrupted where no start would take it up."""
-        live.stop(end_at_stop(live.call, self.upstreams[live.call.upstream].settings))
+        self._stop(live, end_at_stop(live.call, self.upstreams[live.call.upstream].settings))
 
-    def kept_while_draining(self) -> list[asyncio.Task[None]]:
-        """Give back at once what nobody waits for; the tasks of the calls that go on."""
+    def kept_while_draining(self) -> list[LiveCall]:
+        """Give back at once what nobody waits for; the calls that go on."""
         kept = []
         for live in list(self.calls.values()):
             waits = bool(live.clients) or not survives_restart(live.call)
             if waits or live.call.open_attempt is not None:
-                assert live.task is not None
-                kept.append(live.task)
+                kept.append(live)
             else:
                 self.give_back(live)
         return kept

@@ -120,6 +120,7 @@ class Events:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         if not self._watch.begin():
             self._ring.interrupt()
+            self._stats(STATS_TICKS * TICK_S)  # forget the rates of the last time
         self._tell_changes()
         viewer = Viewer(view, transport.abort)
         self._viewers.add(viewer)
