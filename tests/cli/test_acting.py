@@ -112,7 +112,8 @@ async def test_partly_refused_is_exit_6(gateway, upstream):
         ("cancel",),
         ("cancel", "call_1", "--status", "queued"),
         ("replay", "call_1", "--body-patch", "{"),
-        ("tail",),
+        ("tail", "call_1", "--json"),
+        ("tail", "--offset", "3"),
     ],
 )
 def test_wrong_usage_is_exit_2(arguments):
