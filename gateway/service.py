@@ -33,6 +33,7 @@ from gateway.mock.app import serve_mock
 from gateway.mock.settings import LiveSettings as LiveMockSettings
 from gateway.mock.settings import MockSettings
 from gateway.relay.admission import Admission
+from gateway.relay.live_call import LiveCall
 from gateway.relay.relay import Relay
 from gateway.relay.sampling import Sampling
 from gateway.relay.upstream import Upstream, open_session
@@ -194,7 +195,7 @@ class Service:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.settings.server.drain_s):
                 while not stop_now.is_set() and (kept := self.relay.kept_while_draining()):
-                    await _first_of(kept, stop_now)
+                    await _over_or(stop_now, kept[0])
         await self.relay.give_all_back()
 
 
@@ -428,9 +429,10 @@ async def _wait_task(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
 
 
-async def _first_of(kept: list[asyncio.Task[None]], stop_now: asyncio.Event) -> None:
-    """Return when one of *kept* is done or the second signal came."""
+async def _over_or(stop_now: asyncio.Event, live: LiveCall) -> None:
+    """Return when *live* is over or the second signal came."""
     async with asyncio.TaskGroup() as tasks:
-        signal = tasks.create_task(stop_now.wait())
-        await asyncio.wait([*kept, signal], return_when=asyncio.FIRST_COMPLETED)
-        signal.cancel()
+        either = [tasks.create_task(live.wait_over()), tasks.create_task(stop_now.wait())]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        for task in either:
+            task.cancel()

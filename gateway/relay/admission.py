@@ -9,7 +9,6 @@ there is a slot for it. `test_admission.py` drives it with random arrivals, depa
 pauses and reloads against a plain model.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -54,10 +53,10 @@ class Place:
         "_key",
         "_rank",
         "_slots",
-        "_waker",
         "body_bytes",
         "detached",
         "granted",
+        "on_grant",
         "recovered",
         "retry",
     )
@@ -82,12 +81,12 @@ class Place:
         self._rank = rank
         self._entry: Entry[Place] | None = None  # while it waits
         self._aside = False  # it waits for its key's limit, not in the upstream's queue
-        self._waker: asyncio.Future[None] | None = None
         self.body_bytes = body_bytes
         self.detached = detached
         self.retry = retry
         self.recovered = recovered
         self.granted = False  #: it holds a slot now
+        self.on_grant: Callable[[], None] | None = None  #: called once, when one that waited has it
 
     @property
     def reason(self) -> WaitReason:
@@ -108,18 +107,6 @@ class Place:
         """Whether it stands in the queue."""
         return self._entry is not None
 
-    async def wait(self) -> None:
-        """Return once the slot is granted. For one task at a time.
-
-        Cancellation: leaves the place as it is, waiting or just granted; `release` gives it up.
-        Raises:       RuntimeError, when the place is given up meanwhile
-        """
-        while not self.granted:
-            if self._entry is None:
-                raise RuntimeError("this place was given up")
-            self._waker = asyncio.get_running_loop().create_future()
-            await self._waker
-
     def detach(self, *, body_bytes: int = 0) -> None:
         """Nobody waits for the call any more; it still holds *body_bytes* of its body in RAM."""
         self._admission._detach(self, body_bytes)
@@ -138,11 +125,6 @@ class Place:
         traceback: TracebackType | None,
     ) -> None:
         self.release()
-
-    def _wake(self) -> None:
-        if self._waker is not None and not self._waker.done():
-            self._waker.set_result(None)
-        self._waker = None
 
 
 class Admission:
@@ -351,7 +333,9 @@ class Admission:
             place._key.in_flight += 1
         place._slots.take(place, self._now(), retry=place.retry)
         place.granted = True
-        place._wake()
+        told, place.on_grant = place.on_grant, None
+        if told is not None:
+            told()
 
     def _release(self, place: Place) -> None:
         slots, key = place._slots, place._key
@@ -367,7 +351,7 @@ class Admission:
             self._take_out(place, place._entry)
             place._entry = None
             self._count(place, -1)
-            place._wake()
+            place.on_grant = None
         if key is not None:
             key.waited_for -= place.is_waited_for
             self._refill(key)

@@ -52,6 +52,7 @@ class LiveCall:
         "started",
         "stopping",
         "task",
+        "timer",
     )
 
     def __init__(self, call: Call, *, place: Place, now: float) -> None:
@@ -67,12 +68,13 @@ class LiveCall:
         self.offer: Recording | None = None
         self.given = False
         self.clients: list[Client] = []
-        self.started = False  #: its task has taken its first step
+        self.started = False  #: its task has taken its first step; False while it has none
         self.stopping: Ended | None = None  #: why its task was cancelled
         self.finishing = False  #: too late to stop: its end is being written
         self.over = False  #: final and recorded, or given back
         self.outcome: Failure | None = None  #: what a client without an answer is told
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None  #: None while it waits for a slot
+        self.timer: asyncio.TimerHandle | None = None  #: and how long it may
         self.abandoned: asyncio.TimerHandle | None = None
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -140,7 +142,7 @@ class LiveCall:
         if self.finishing or self.over or self.stopping is not None:
             return False
         self.stopping = ended
-        if self.started:  # else it never would: it ends itself with its first step
+        if self.started:  # else it ends itself with its first step, or `Relay` ends it
             assert self.task is not None
             self.task.cancel()
         return True
