@@ -149,6 +149,7 @@ async def test_a_body_whose_call_was_never_accepted_goes_at_the_next_start(db):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_a_hundred_thousand_waiting_calls_cost_a_kilobyte_each(db):
     async with open_running(db) as journal:
         for _ in range(100):
