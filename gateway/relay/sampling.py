@@ -40,9 +40,13 @@ class Sampling:
         """Look and tell, for as long as the process lives."""
         while True:
             await asyncio.sleep(EVERY_S)
-            self.look()
-            if self._saving is None or self._saving.done():
-                self._save()
+            self.tick()
+
+    def tick(self) -> None:
+        """Look, and tell the journal when it is time to."""
+        self.look()
+        if self._saving is None or self._saving.done():
+            self._save()
 
     def look(self) -> None:
         """Take what is in flight and queued now for what it was since the last look."""

@@ -88,6 +88,7 @@ class Run:
     upstream: UpstreamLog
     journal: Journal
     deaths: list[tuple[Journal, int]]  #: what each left, and how many requests had gone upstream
+    counted: dict[str, int]  #: final status → calls that statistics know
 
     def __post_init__(self) -> None:
         self.by_n: dict[int, list[Recorded]] = defaultdict(list)
@@ -97,7 +98,9 @@ class Run:
 
 def findings(run: Run) -> list[str]:
     """Everything that is wrong with *run*."""
-    checks = (_lost, _undone, _unexpected, _unjournalled, _repeated, _bytes, _cut, _order)
+    checks = (
+        _lost, _undone, _unexpected, _unjournalled, _repeated, _bytes, _cut, _order, _miscounted,
+    )  # fmt: skip
     return [f"{check.__name__[1:]}: {found}" for check in checks for found in check(run)]
 
 
@@ -214,3 +217,13 @@ def _order(run: Run) -> Iterator[str]:
         arrived = [seqs[hit.n] for hit in single if begin < hit.order <= end and hit.n in seqs]
         if arrived != sorted(arrived):
             yield f"calls {arrived} arrived in this order"
+
+
+def _miscounted(run: Run) -> Iterator[str]:
+    """Statistics know every call that ended, once."""
+    ended: dict[str, int] = defaultdict(int)
+    for recorded in run.journal.values():
+        ended[recorded.status] += 1
+    for status in sorted(FINAL):
+        if ended[status] != run.counted.get(status, 0):
+            yield f"{ended[status]} calls {status}, {run.counted.get(status, 0)} were counted"

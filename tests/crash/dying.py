@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 
 from tests import configuration
 from tests.client import PATIENCE_S, GatewayClient
+from tests.counted_calls import counted
 from tests.crash import scenario
 from tests.crash.checker import Journal, Run, findings, read_journal, read_wreck
 from tests.crash.histories import Sent, UpstreamLog
@@ -128,7 +130,9 @@ class Journey:
         for sent in self.sent:
             for call_id in sent.accepted & journal.keys():
                 await scenario.fetch(gateway, sent, call_id)
-        self.found += findings(Run(self.sent, self.log, journal, self.deaths))
+        now = time.time()  # noqa: TID251 - the gateway's
+        run = Run(self.sent, self.log, journal, self.deaths, counted(self.journal, now=now))
+        self.found += findings(run)
 
     async def first_accepted(self) -> None:
         """Return as soon as a client was told 202."""

@@ -12,6 +12,7 @@ from contextlib import closing
 import pytest
 
 from gateway.journal.writer import open_journal
+from tests.counted_calls import counted, ended
 from tests.running_journal import NOW, committed
 
 #: Accepts and finishes calls, small ones and large ones, and tells of each commit.
@@ -33,9 +34,14 @@ async def client(journal, size):
         await journal.update(call, ended=[attempt], parts=parts)
         os.write(1, f"finished {call.seq}\\n".encode())
 
+async def keep_statistics(journal):
+    while True:
+        await journal.keep_statistics({}, sampled_until=0)
+
 async def main():
     async with open_running(Path(sys.argv[1]), durability=sys.argv[2]) as journal:
         async with asyncio.TaskGroup() as clients:
+            clients.create_task(keep_statistics(journal))
             for size in (100, 100, 100, 2_000_000):
                 clients.create_task(client(journal, size))
 
@@ -72,6 +78,7 @@ async def test_a_killed_process_leaves_all_that_it_acknowledged(tmp_path, durabi
     )
     sizes = dict(committed(db, "SELECT seq, request_bytes FROM calls"))
     assert bodies == sizes  # no call without its whole body, no body without its call
+    assert counted(db, now=NOW) == ended(db)
 
 
 async def test_a_first_start_that_died_while_it_made_the_file_is_made_good(tmp_path):
