@@ -16,8 +16,9 @@ ROOT = Path(__file__).parents[1]
         ["ruff", "format", "--check", "."],
         ["mypy"],
         ["lint-imports"],
+        ["bandit", "-q", "-r", "gateway", "-x", "gateway/dashboard", "-c", "pyproject.toml"],
     ],
-    ids=["lint", "format", "types", "layers"],
+    ids=["lint", "format", "types", "layers", "security"],
 )
 def test_the_code_keeps_the_house_rules(command):
     tool = Path(sys.executable).with_name(command[0])

@@ -207,7 +207,10 @@ _PATHS: dict[str, dict[str, Any]] = {
     },
     "/-/ui/login": {
         "get": _operation("The form to sign in", ok={"200": "HTML"}),
-        "post": _operation("Sign in by the form", ok={"303": "To the dashboard"}),
+        "post": _operation(
+            "Sign in by the form",
+            ok={"303": "To the dashboard", "401": "The form again", "429": "The form, and later"},
+        ),
     },
     "/-/ui/logout": {"post": _operation("Sign out by a form", ok={"303": "To the form"})},
     "/-/audit": {
@@ -247,10 +250,16 @@ _PATHS: dict[str, dict[str, Any]] = {
     },
     "/-/openapi.json": {"get": _operation("This document", ok={"200": "OpenAPI 3.1"})},
     "/-/ui": {"get": _operation("Leads to the dashboard", ok={"302": "/-/ui/"})},
-    "/-/ui/{page}": {"get": _operation("A page of the dashboard", ok={"200": "HTML"})},
+    "/-/ui/{page}": {
+        "get": _operation(
+            "A page of the dashboard", ok={"200": "HTML"}, parameters=[_in_path("page")]
+        )
+    },
     "/-/ui/a/{build}/{file}": {
         "get": _operation(
-            "A file of the dashboard", ok={"200": "Never changes", "404": "Of another build"}
+            "A file of the dashboard",
+            ok={"200": "Never changes", "404": "Of another build"},
+            parameters=[_in_path("build"), _in_path("file")],
         )
     },
 }
