@@ -137,8 +137,9 @@ class Relay:
             self._announce(call)
             self.recovered["failed"] += 1
             return
-        call.status, call.wait_reason = Status.QUEUED, WaitReason.SLOT
-        self._journal.update(call, ended=[cut] if cut else [])
+        if (call.status, call.wait_reason) != (Status.QUEUED, WaitReason.SLOT):
+            call.status, call.wait_reason = Status.QUEUED, WaitReason.SLOT
+            self._journal.update(call, ended=[cut] if cut else [])
         live = LiveCall(call, place=self._enter(call, recovered=True), now=self._now())
         live.since = min(live.began, self._epoch + call.created_at)
         live.accepted.set_result(None)
