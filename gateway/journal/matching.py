@@ -86,7 +86,10 @@ def tag_condition(name: str, test: Equal | Glob | None, bound: Bound) -> str:
 def text_condition(column: str, test: Equal | Glob, bound: Bound) -> str:
     """*column* is that, or like that."""
     if isinstance(test, Equal):
-        return f"{column} = {bound.value(test.value)}"
+        value = bound.value(test.value)
+        if column == "key_id":  # who has a key is known by it (`Call.client`), and has that index
+            return f"(client = 'key:' || {value} AND key_id = {value})"
+        return f"{column} = {value}"
     return f"{column} GLOB {bound.value(test.pattern)}"
 
 

@@ -98,6 +98,8 @@ class Pieces:
             return
         elif isinstance(value, dict):
             for name, inner in value.items():
+                if name == "message" and "delta" in value:
+                    continue  # Perplexity's: all so far, once more in every event
                 if isinstance(inner, str | dict | list) and not _is_machine(name):
                     only = names_only or name in SCHEMAS
                     self._walk(inner, (*place, name), depth + 1, names_only=only)

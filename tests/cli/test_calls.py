@@ -117,6 +117,7 @@ def test_every_filter_of_the_api_is_an_option(recorded: RecordedCalls) -> None:
         status=Status.FAILED,
         model="claude-1",
         key_id="k1",
+        client="key:k1",
         duration_ms=2000.0,
     )
     chosen = {

@@ -71,6 +71,7 @@ async def test_filters_choose(
         attempts=[answered()],
         answer=1,
         key_id="k1",
+        client="key:k1",
         options=Options(tags={"team": "search", "run": "7:b"}),
         duration_ms=1000.0,
     )
