@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.errors import ConfigError
 from tests.security.keys import REQUIRED, by, chat, make_key, token
 from tests.steps import Answer, stall
 
@@ -456,3 +457,54 @@ async def test_whatever_changes_something_is_in_the_trail_and_stays_there(gatewa
     assert page["has_more"]
     assert page["data"] + rest["data"] == trail
     assert low.status == 403
+
+
+# -- where it listens
+
+
+async def test_beyond_loopback_it_listens_once_keys_are_required(gateway, upstream):
+    server = {"host": "0.0.0.0", "allowed_hosts": ["*"]}
+    async with gateway(server=server, auth=REQUIRED) as gw:
+        key = (await make_key(gw))["key"]
+        named = [("Host", "anything.example"), *by(key)]
+        with_key = await gw.chat(headers=named)
+        without = await gw.chat(headers=named[:1])
+        open_to_all = [await gw.request("GET", path) for path in ("/-/healthy", "/-/ready")]
+    with pytest.raises(ConfigError, match="auth"):
+        async with gateway(server=server):
+            pass
+
+    assert (with_key.status, without.status) == (200, 401)
+    assert [each.json() for each in open_to_all] == [{"ok": True}] * 2
+
+
+async def test_a_page_of_another_origin_needs_a_key_where_keys_are_required(gateway, upstream):
+    page = ("Origin", "https://app.example")
+    async with gateway(auth=REQUIRED) as gw:
+        key = (await make_key(gw))["key"]
+        with_key = await chat(gw, key)
+        from_page = await gw.chat(headers=[*by(key), page])
+        without = await gw.chat(headers=[page])
+    async with gateway() as gw:
+        not_required = await gw.chat(headers=[page])
+
+    assert (with_key.status, from_page.status, without.status) == (200, 200, 401)
+    assert not_required.status == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "upstreams", "told"),
+    [
+        ("/v1/messages", {"a": {}}, {"type": "error"}),
+        ("/a/x", {"a": {"dialect": "anthropic"}}, {"type": "error"}),
+        ("/a/x", {"a": {}}, {}),
+    ],
+)
+async def test_who_is_not_known_is_told_in_the_dialect_of_the_path(gateway, path, upstreams, told):
+    async with gateway(auth=REQUIRED, upstreams=upstreams) as gw:
+        answer = await gw.request("POST", path, json={})
+
+    assert (answer.status, answer.code) == (401, "unauthorized")
+    assert answer.json()["error"]["type"] == "authentication_error"
+    assert told.items() <= answer.json().items()
+    assert answer.header("x-gateway-call-id") is None
