@@ -123,7 +123,9 @@ def _write(connection: sqlite3.Connection, posts: Sequence[Post], *, is_repeat: 
                 raise _RepeatError
             raise sqlite3.IntegrityError("a change of a call that is not in the journal")
         if tallies:
-            cursor.execute(INSERT_UNCOUNTED, (to_json(list(tallies.values())).decode(),))
+            # As lists: named tuples take four times as long.
+            values = to_json([[*tally] for tally in tallies.values()]).decode()
+            cursor.execute(INSERT_UNCOUNTED, (values,))
 
 
 def forget(connection: sqlite3.Connection, refused: Iterable[tuple[int, str]]) -> None:
