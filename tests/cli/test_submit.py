@@ -207,6 +207,28 @@ async def test_a_gateway_that_dies_and_comes_back_loses_nothing(gateway_process,
     assert upstream.hits == 25  # the five in flight went again, as their calls say
 
 
+async def test_a_job_is_known_again_after_a_restart_that_changed_the_token(
+    gateway_process, upstream, job
+):
+    """Where keys are required the commands show the lock file's, which every start makes anew."""
+    upstream.choose = answering
+    tables = {"auth": {"required": True}, "upstreams": {"openai": {"api_key": "sk-1"}}}
+    arguments, out = job(5)
+    async with gateway_process(**tables) as gw:
+        first, _, _ = await submit(*arguments)
+        gw.kill()
+        await gw.wait()
+    told = results(out)
+    out.unlink()  # so that all lines are sent again, and only the gateway knows them
+    async with gateway_process(**tables):
+        again, _, _ = await submit(*arguments)
+
+    assert (first, again) == (0, 0)
+    assert results(out) == told
+    assert upstream.hits == 5
+    assert {request.header("authorization") for request in upstream.requests} == {"Bearer sk-1"}
+
+
 async def test_without_a_gateway_it_is_unreachable(gateway_process, job):
     arguments, _ = job(1)
     async with gateway_process():
