@@ -98,19 +98,23 @@ class Pieces:
             return
         elif isinstance(value, dict):
             for name, inner in value.items():
-                if name == "message" and "delta" in value:
-                    continue  # Perplexity's: all so far, once more in every event
-                if isinstance(inner, str | dict | list) and not _is_machine(name):
+                # Perplexity's events bring what is new, and all so far once more.
+                repeats = name == "message" and "delta" in value
+                if not repeats and not _is_machine(name):
                     only = names_only or name in SCHEMAS
                     self._walk(inner, (*place, name), depth + 1, names_only=only)
         elif isinstance(value, list):
             for at, inner in enumerate(value):
-                if isinstance(inner, str | dict | list):
-                    number = inner.get("index", at) if isinstance(inner, dict) else at
-                    step = number if isinstance(number, int) else at
-                    # A string in a list is named as the list is: `"input": ["a", "b"]`.
-                    inside = (*place, step, place[-1]) if place and isinstance(inner, str) else None
-                    self._walk(inner, inside or (*place, step), depth + 1, names_only=names_only)
+                step = _step(inner, at)
+                # A string in a list is named as the list is: `"input": ["a", "b"]`.
+                named = (place[-1],) if place and isinstance(inner, str) else ()
+                self._walk(inner, (*place, step, *named), depth + 1, names_only=names_only)
+
+
+def _step(item: JsonValue, at: int) -> int:
+    """What tells an item of a list from the others, in all events of a stream."""
+    number = item.get("index") if isinstance(item, dict) else None
+    return number if isinstance(number, int) else at
 
 
 def _is_machine(name: str) -> bool:

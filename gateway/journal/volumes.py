@@ -47,7 +47,12 @@ ON CONFLICT (seq) DO UPDATE SET volume = excluded.volume, final = excluded.final
 SEARCHED = """
 UPDATE meta SET value = max(CAST(value AS INTEGER), ?) WHERE name = 'searched_seq'
 """
-FORGET = "UPDATE texts SET volume = NULL, final = 0, request = NULL, answer = NULL WHERE seq = ?"
+# An error is still to be found: such a call is looked at once more.
+FORGET = """
+UPDATE texts SET volume = NULL, request = NULL, answer = NULL,
+    final = (SELECT error_code IS NULL FROM calls WHERE calls.seq = texts.seq)
+WHERE seq = ?
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

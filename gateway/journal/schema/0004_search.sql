@@ -15,8 +15,8 @@ CREATE TABLE volumes (
 -- A call that was looked at. Previews are a list's; the words themselves are in the volume.
 CREATE TABLE texts (
   seq     INTEGER PRIMARY KEY,
-  volume  INTEGER,                           -- NULL: to be indexed anew, from what is left of the call
-  final   INTEGER NOT NULL,                  -- 0: looked at while the call was open
+  volume  INTEGER,                           -- NULL: its bodies are gone
+  final   INTEGER NOT NULL,                  -- 0: to be looked at again, once it has ended
   request TEXT,
   answer  TEXT
 );
