@@ -30,7 +30,7 @@ import { withTerm } from "./calls/terms";
 import { FilterDialog } from "./calls/FilterDialog";
 import { Fresh, useHolding } from "./calls/holding";
 import { exportCalls } from "./calls/bulk";
-import { foldParameters, isFirstPage, PAGE, readWhere, show, type Where } from "./calls/where";
+import { foldParameters, isFirstPage, readWhere, show, type Where } from "./calls/where";
 
 export default function Calls() {
   const list = useMemo(() => new CallList(), []);
@@ -77,10 +77,10 @@ export default function Calls() {
   const newer = () => { if (!isFirstPage(where)) turn(rows[0] ? { before: rows[0].id } : {}); };
   const current = () => rows.find(({ id }) => id === cursor.value);
   useEffect(() => { // a page that reaches the top is the first page
-    if (where.before && list.loaded.value && !list.loading.value && rows.length < PAGE && !list.error.value) {
+    if (where.before && list.atStart.value) {
       navigate(href("calls", { ...Object.fromEntries(query.value), before: "" }), { replace: true, keepScroll: true });
     }
-  }, [where.before, list.loading.value]);
+  }, [where.before, list.atStart.value]);
 
   const s = strings.shortcuts;
   useShortcuts(s.title, [

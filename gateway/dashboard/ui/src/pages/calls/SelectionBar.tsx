@@ -24,7 +24,7 @@ export function SelectionBar({ list, selection }: { list: CallList; selection: S
   const dialog = asking.value && (
     <BulkDialog
       {...asking.value}
-      onClose={(done) => { asking.value = null; if (done) { selection.clear(); list.refresh(); } }}
+      onClose={(done) => { asking.value = null; if (done) { selection.clear(); void list.reload(); } }}
     />
   );
   if (!selection.some.value) return dialog;

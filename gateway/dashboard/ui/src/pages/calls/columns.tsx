@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import type { Call } from "../../api";
-import { tick } from "../../clock";
+import { serverNow, tick } from "../../clock";
 import { State, phase } from "../../components/state";
 import { bytes, clock, count, dayAndTime, duration, elapsed, exactBytes, exactClock, iso, rate, short } from "../../format";
 import { preference } from "../../preferences";
@@ -74,7 +74,7 @@ export const filtersOfCall = (call: Call) => columns.flatMap((column) => column.
 export const attemptsOf = (call: Call): number | null => call.attempts_count ?? call.attempts?.length ?? null;
 
 function Clock({ at }: { at: string }) {
-  const today = tick.value - Date.parse(at) < 16 * 3_600_000;
+  const today = serverNow() - Date.parse(at) < 16 * 3_600_000;
   return <time dateTime={at} title={`${exactClock(at)} · ${iso(at)}`}>{today ? clock(at) : dayAndTime(at)}</time>;
 }
 

@@ -25,6 +25,8 @@ export class CallList {
   readonly loading = signal(false);
   readonly error = signal<ApiError | null>(null);
   readonly hasMore = signal(false);
+  /** Reached from behind, this is the first page. */
+  readonly atStart = signal(false);
   readonly searchedBackTo = signal<string | null>(null);
   readonly cursor = signal<string | null>(null);
   readonly searching = signal(false);
@@ -85,6 +87,11 @@ export class CallList {
         this.searchedBackTo.value = null;
       });
     }
+  }
+
+  /** The same page once more, whoever holds it. */
+  async reload(): Promise<void> {
+    if (this.where.value) await this.load(this.where.value);
   }
 
   /** Search further back, slice by slice, until a page more was found, all was searched or *stop*. */
@@ -235,8 +242,11 @@ export class CallList {
   }
 
   private take(page: List<Call>): void {
+    // A page asked for with `before` says whether there is more the other way; whence we came, there is.
+    const back = Boolean(this.where.value?.before);
     this.rows.value = page.data;
-    this.hasMore.value = page.has_more;
+    this.hasMore.value = back || page.has_more;
+    this.atStart.value = back && !page.has_more;
     this.searchedBackTo.value = page.searched_back_to ?? null;
     this.cursor.value = page.next_cursor ?? null;
     this.waiting.value = [];

@@ -43,14 +43,14 @@ export async function readSide(call: Call, part: PartName): Promise<Side> {
   }
   const raw = data && asText(data);
   if (raw === null) return none("binary");
-  const document = part === "request" ? parse(raw) : assembled(raw, body.content_type);
-  return { call, text: words(document, part) ?? raw, json: document === undefined ? null : pretty(document === parse(raw) ? raw : JSON.stringify(document)), why: null };
+  const plain = parse(raw);
+  const document = plain ?? (part === "answer" ? assembled(raw, body.content_type) : undefined);
+  const json = plain !== undefined ? pretty(raw) : document === undefined ? null : pretty(JSON.stringify(document));
+  return { call, text: words(document, part) ?? raw, json, why: null };
 }
 
-/** A plain answer's document, or a stream's put together. */
+/** A stream put together. */
 function assembled(raw: string, contentType: string | null): Json | undefined {
-  const whole = parse(raw);
-  if (whole !== undefined) return whole;
   const assembler = new Assembler();
   for (const each of documents(raw, contentType)) assembler.push(each);
   return assembler.document() ?? undefined;
