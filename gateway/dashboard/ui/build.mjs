@@ -18,6 +18,7 @@ const entries = {
   app: "src/main.tsx",
   theme: "src/theme-early.ts",
   style: "src/styles/style.css",
+  pages: "src/styles/pages.css",
   ...Object.fromEntries(
     readdirSync(join(here, "src/pages"))
       .filter((name) => name.endsWith(".tsx"))
@@ -34,6 +35,7 @@ const entries = {
 
 const options = {
   absWorkingDir: here,
+  preserveSymlinks: true, // names of chunks hang on paths: a linked node_modules must not change them
   entryPoints: Object.entries(entries).map(([out, path]) => ({ in: path, out })),
   outdir: target,
   bundle: true,

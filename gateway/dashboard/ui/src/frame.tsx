@@ -5,11 +5,14 @@ import type { ComponentType } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { Button } from "./components/button";
 import { Confirmations } from "./components/dialog";
+import { Help, helpOpen } from "./components/help";
+import { Palette, paletteOpen } from "./components/palette";
 import { Empty } from "./components/empty";
-import { Page } from "./components/page";
+import { Page, titlePrefix } from "./components/page";
 import { Toasts } from "./components/toast";
 import { Icon, type IconName } from "./icons";
-import { health, liveState, newBuild, wantsLive } from "./live";
+import { useShortcuts } from "./keys";
+import { failedLately, health, liveState, newBuild, wantsLive } from "./live";
 import { href, navigate, pagePath, query, segments } from "./router";
 import { route } from "./routes";
 import { t } from "./strings";
@@ -23,7 +26,23 @@ const pages: { name: keyof typeof t.nav & IconName; to: string }[] = [
   { name: "settings", to: "settings" },
 ];
 
+const focusSearch = () => {
+  const box = document.querySelector<HTMLElement>("#search, [type=search]");
+  if (box) box.focus();
+  else navigate(href("calls"));
+};
+
 export function Frame() {
+  const failed = failedLately.value;
+  useEffect(() => { titlePrefix.value = failed ? t.frame.failed(failed) : ""; }, [failed]);
+  useShortcuts(t.shortcuts.go, pages.map(({ name, to }) => ({ keys: `g ${name[0]}`, label: t.nav[name], run: () => navigate(href(to)) })));
+  useShortcuts(t.shortcuts.global, [
+    { keys: "?", label: t.shortcuts.help, run: () => { helpOpen.value = true; } },
+    { keys: "Ctrl+k", label: t.shortcuts.palette, run: () => { paletteOpen.value = true; } },
+    { keys: "/", label: t.shortcuts.search, run: focusSearch },
+    { keys: "l", label: t.shortcuts.live, run: () => { wantsLive.value = !wantsLive.value; } },
+    { keys: "t", label: t.shortcuts.theme, run: toggleTheme },
+  ]);
   return (
     <>
       <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById("main")?.focus(); }}>{t.frame.skip}</a>
@@ -35,6 +54,8 @@ export function Frame() {
         </div>
       </div>
       <Confirmations />
+      <Help />
+      <Palette />
       <Toasts />
     </>
   );
@@ -86,6 +107,7 @@ function TopBar() {
       <div class="topbar-end">
         <LivePill />
         <HealthDot />
+        <Button kind="ghost" class="wide-only" icon="keyboard" label={t.frame.help} onClick={() => { helpOpen.value = true; }} />
         <Button kind="ghost" icon={theme.value && isDark() ? "sun" : "moon"} label={t.frame.theme} onClick={toggleTheme} />
       </div>
     </header>
@@ -112,8 +134,10 @@ function HealthDot() {
   );
 }
 
+const components = new Map<string, ComponentType>(); // of the pages that were opened before
+
 function CurrentPage() {
-  const loaded = useSignal<{ name: string; component: ComponentType } | null>(null);
+  const loaded = useSignal(0);
   const failed = useSignal(false);
   const found = route(segments.value);
   const name = found?.name ?? null;
@@ -123,7 +147,10 @@ function CurrentPage() {
     failed.value = false;
     let wanted = true;
     found.load().then(
-      (module) => { if (wanted) loaded.value = { name: found.name, component: module.default }; },
+      (module) => {
+        components.set(found.name, module.default);
+        if (wanted) loaded.value++;
+      },
       () => { if (wanted) failed.value = true; },
     );
     return () => { wanted = false; };
@@ -142,12 +169,14 @@ function CurrentPage() {
   if (failed.value) {
     return <Empty icon="warning" title={t.frame.loadFailed} actions={<Button onClick={() => location.reload()}>{t.frame.reloadPage}</Button>} />;
   }
-  if (!loaded.value) return null;
-  const Component = loaded.value.component;
+  // The page we come from goes at once: it reads the address, which is no longer its own.
+  const Component = components.get(found.name);
+  void loaded.value; // drawn again when the page is here
+  if (!Component) return null;
   return (
     <>
       {newBuild.value && <div class="notice" role="status"><Icon name="info" /><span>{t.frame.newBuild}</span><Button small onClick={() => location.reload()}>{t.frame.reloadPage}</Button></div>}
-      <Component key={loaded.value.name} />
+      <Component key={found.name} />
     </>
   );
 }

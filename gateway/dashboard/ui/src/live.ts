@@ -7,7 +7,7 @@
 import { batch, computed, effect, signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { apiUrl, get, type Call, type DeletedCall, type List, type LiveStats, type Ready, type Stats, type Upstream } from "./api";
-import { setClock } from "./clock";
+import { serverNow, setClock, tick } from "./clock";
 
 export type LiveState = "connecting" | "live" | "polling" | "paused" | "offline";
 
@@ -44,11 +44,29 @@ export function useCallEvents(listener: CallListener): void {
 
 const isOpen = (call: Call) => call.status === "queued" || call.status === "running";
 
+const SHOW_AFTER_MS = 100; // one copy of the open calls for all events of a tick
+const FAILED_FOR_MS = 300_000;
+
+let heldOpen: Map<string, Call> = new Map();
+let showing: ReturnType<typeof setTimeout> | undefined;
+let failedAt: number[] = [];
+
+/** How many calls failed or expired in the last five minutes, of those we heard of. */
+export const failedLately = signal(0);
+effect(() => {
+  const now = tick.value;
+  failedAt = failedAt.filter((at) => now - at < FAILED_FOR_MS);
+  failedLately.value = failedAt.length;
+});
+
 function tellCall(call: Call | DeletedCall): void {
-  const next = new Map(openCalls.value);
-  if (!("deleted" in call) && isOpen(call)) next.set(call.id, call);
-  else next.delete(call.id);
-  if (next.size || openCalls.value.size) openCalls.value = next;
+  if (!("deleted" in call) && isOpen(call)) heldOpen.set(call.id, call);
+  else heldOpen.delete(call.id);
+  if (!("deleted" in call) && (call.status === "failed" || call.status === "expired")) failedAt.push(serverNow());
+  showing ??= setTimeout(() => {
+    showing = undefined;
+    openCalls.value = new Map(heldOpen);
+  }, SHOW_AFTER_MS);
   for (const listener of listeners) listener(call);
 }
 
@@ -77,7 +95,8 @@ async function resync(): Promise<void> {
   batch(() => {
     if (upstreams.status === "fulfilled") liveUpstreams.value = new Map(upstreams.value.data.map((each) => [each.name, each]));
     if (running.status === "fulfilled" && queued.status === "fulfilled") {
-      openCalls.value = new Map([...running.value.data, ...queued.value.data].map((call) => [call.id, call]));
+      heldOpen = new Map([...running.value.data, ...queued.value.data].map((call) => [call.id, call]));
+      openCalls.value = new Map(heldOpen);
     }
     resyncs.value++;
   });

@@ -4,6 +4,25 @@ import type { ComponentType } from "preact";
 
 type PageModule = { default: ComponentType };
 
+let styled: Promise<void> | undefined;
+
+/** Load the styles of all pages but the overview, once. */
+function styles(): Promise<void> {
+  return (styled ??= new Promise((resolve, reject) => {
+    const link = document.createElement("link");
+    link.rel = "stylesheet";
+    link.href = new URL("pages.css", import.meta.url).href;
+    link.onload = () => resolve();
+    link.onerror = () => { styled = undefined; reject(new Error(link.href)); };
+    document.head.append(link);
+  }));
+}
+
+async function withStyles(page: Promise<PageModule>): Promise<PageModule> {
+  await styles();
+  return page;
+}
+
 export interface Route {
   name: string;
   load: () => Promise<PageModule>;
@@ -15,18 +34,18 @@ export function route([first, second, third]: string[]): Route | null {
   if (second === undefined) {
     switch (first) {
       case undefined: return { name: "overview", load: () => import("./pages/overview") };
-      case "calls": return { name: "calls", load: () => import("./pages/calls") };
-      case "compare": return { name: "compare", load: () => import("./pages/compare") };
-      case "upstreams": return { name: "upstreams", load: () => import("./pages/upstreams") };
-      case "keys": return { name: "keys", load: () => import("./pages/keys") };
-      case "settings": return { name: "settings", load: () => import("./pages/settings") };
+      case "calls": return { name: "calls", load: () => withStyles(import("./pages/calls")) };
+      case "compare": return { name: "compare", load: () => withStyles(import("./pages/compare")) };
+      case "upstreams": return { name: "upstreams", load: () => withStyles(import("./pages/upstreams")) };
+      case "keys": return { name: "keys", load: () => withStyles(import("./pages/keys")) };
+      case "settings": return { name: "settings", load: () => withStyles(import("./pages/settings")) };
       default: return null;
     }
   }
   switch (first) {
-    case "calls": return { name: "call", load: () => import("./pages/call") };
-    case "upstreams": return { name: "upstreams", load: () => import("./pages/upstreams") };
-    case "keys": return { name: "keys", load: () => import("./pages/keys") };
+    case "calls": return { name: "call", load: () => withStyles(import("./pages/call")) };
+    case "upstreams": return { name: "upstreams", load: () => withStyles(import("./pages/upstreams")) };
+    case "keys": return { name: "keys", load: () => withStyles(import("./pages/keys")) };
     default: return null;
   }
 }

@@ -19,6 +19,7 @@ export const t = {
     help: "Keyboard shortcuts",
     loadFailed: "This page could not be loaded.",
     reloadPage: "Reload",
+    failed: (n: number) => `${n} failed`,
     newBuild: "The gateway was updated.",
     notFound: { title: "Nothing here", body: "No page of the dashboard has this address.", back: "To the overview" },
   },
@@ -105,5 +106,5 @@ export const t = {
     close: "Close",
     then: "then",
   },
-  palette: { title: "Commands", placeholder: "Type a command, a page or a call's id…", nothing: "No command matches", openCall: "Open call", searchFor: (text: string) => `Search calls for “${text}”` },
+  palette: { title: "Commands", placeholder: "Type a command, a page or a call's id…", nothing: "No command matches", openCall: "Open call", upstream: "Upstream", searchFor: (text: string) => `Search calls for “${text}”` },
 } as const;

@@ -65,7 +65,7 @@ export function Chart(props: Props) {
           <ul class="chart-legend">
             {lines.map((line) => (
               <li key={line.label}>
-                <i class={line.draw ?? "line"} style={{ "--c": `var(${line.color})` }} />
+                <i class={`swatch-${line.draw ?? "line"}`} style={{ "--c": `var(${line.color})` }} />
                 <span>{line.label}</span>
                 <b>{pick === null ? "" : valueAt(line, pick, format)}</b>
               </li>

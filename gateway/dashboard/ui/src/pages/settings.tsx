@@ -1,11 +1,28 @@
-import { Loading } from "../components/empty";
+// How the gateway is set up and how its journal is. Nothing here is changed but by config.toml, retention
+// aside; what belongs to this browser is kept in this browser.
+
 import { Page } from "../components/page";
 import { t } from "../strings";
+import { About } from "./settings/about";
+import { Configuration } from "./settings/configuration";
+import { HealthCard } from "./settings/health";
+import { JournalCard } from "./settings/journal";
+import { Preferences } from "./settings/preferences";
 
 export default function Settings() {
   return (
-    <Page title={t.nav.settings}>
-      <Loading />
+    <Page title={t.nav.settings} class="settings">
+      <div class="settings-top">
+        <div class="stack">
+          <JournalCard />
+          <About />
+        </div>
+        <div class="stack">
+          <HealthCard />
+          <Preferences />
+        </div>
+      </div>
+      <Configuration />
     </Page>
   );
 }
