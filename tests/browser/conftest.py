@@ -6,6 +6,7 @@ browser's. They are skipped where Playwright or the distribution's Chromium is n
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ else:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents:
+        if here in item.path.parents and iscoroutinefunction(getattr(item, "function", None)):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
             if REASON and "browser" in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.skip(reason=REASON))
@@ -55,16 +56,36 @@ async def upstream() -> AsyncIterator[ScriptedUpstream]:
         yield upstream
 
 
+@pytest.fixture
+def opened() -> list[Any]:
+    """The browser contexts of this test, each with what watches it."""
+    return []
+
+
+@pytest.fixture
+def gateway(gateway: Any, opened: list[Any]) -> Any:
+    """The gateway as everywhere; the pages that look at it close before it goes away."""
+
+    @asynccontextmanager
+    async def open_gateway(**tables: Any) -> AsyncIterator[Any]:
+        async with gateway(**tables) as gw:
+            yield gw
+            for context, _ in opened:
+                await context.close()
+
+    return open_gateway
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def visit(browser: "Browser") -> "AsyncIterator[Callable[..., Awaitable[Page]]]":
+async def visit(
+    browser: "Browser", opened: list[Any]
+) -> "AsyncIterator[Callable[..., Awaitable[Page]]]":
     """Return `page = await visit(gw, "calls?status=failed")`: a dashboard page, watched.
 
     Keywords are Playwright's of a context: `viewport={…}`, `color_scheme="dark"`. At the test's end
     every page must be clean (tests/browser/watched.py); `page.watched` is what watches it.
     """
     from tests.browser.watched import Watched
-
-    opened = []
 
     async def visit(gateway: Any, path: str = "", **options: Any) -> "Page":
         said = {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light",
