@@ -179,3 +179,18 @@ async def test_no_host_changes_what_a_path_needs(gateway, host):
         answer = await gw.request("GET", "/-/keys", headers=[("Host", host)])
 
     assert answer.status in (400, 401, 421)
+
+
+async def test_events_tell_a_key_of_its_own_calls_alone(gateway, upstream):
+    async with gateway(auth=REQUIRED) as gw:
+        ours, theirs = [(await make_key(gw))["key"] for _ in range(2)]
+        watching = await gw.send("GET", "/-/events", headers=by(ours))
+        await watching.read_until(b"hello")
+        foreign = (await chat(gw, theirs)).call_id
+        own = (await chat(gw, ours)).call_id
+        await watching.read_until(own.encode())
+        seen = watching.body
+
+    assert foreign.encode() not in seen
+    assert b"event: stats" not in seen
+    assert b"event: upstream" not in seen
