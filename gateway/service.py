@@ -21,7 +21,7 @@ import structlog
 from aiohttp import http_parser, web
 
 from gateway import config
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, JournalUnavailable
 from gateway.ids import IdSource
 from gateway.journal import keys
 from gateway.journal.reader import Reader, open_reader
@@ -112,7 +112,10 @@ class Service:
             self.metrics.config_ok(False)
             log.warning("config_kept", problems=error.problems)
             raise
-        await self.apply(new)
+        try:
+            await self.apply(new)
+        except JournalUnavailable as error:  # it has to note what is kept of whose calls
+            raise ConfigError([error.message]) from error
         self.metrics.config_ok(True)
         log.info("config_reloaded", upstreams=list(new.upstreams))
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.errors import ConfigError, JournalUnavailable
 from gateway.journal.unkept import Unkept
 from tests.running_journal import committed
 from tests.security.keys import by, chat, make_key, token
@@ -96,3 +97,18 @@ async def test_words_that_are_not_kept_are_not_searchable_meanwhile(gateway, ups
         found = await gw.calls(q="zebra")
 
     assert [call["id"] for call in found] == [open_to_all.call_id]
+
+
+async def test_a_reload_that_the_journal_cannot_note_is_refused_as_a_whole(gateway, upstream):
+    async with gateway(upstreams={"a": {}}) as gw:
+        gw.configure(upstreams={"a": {"bodies": "none", "max_in_flight": 7}})
+        gw.service.journal.work = lambda _: _failed()
+        with pytest.raises(ConfigError):
+            await gw.service.reload()
+        shown = await gw.api("GET", "/-/upstreams/a")
+
+    assert shown["max_in_flight"] == 100
+
+
+async def _failed() -> None:
+    raise JournalUnavailable("the disk is full")
