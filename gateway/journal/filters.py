@@ -86,6 +86,7 @@ class Filters:
     conditions: tuple[str, ...] = ()  #: SQL; all must hold
     values: Mapping[str, Value] = field(default_factory=dict)  #: bound in it
     expressions: tuple[str, ...] = ()  #: of the full text in it; see `matching.py`
+    globs: tuple[tuple[str, str], ...] = ()  #: of names in it
     since_ms: int | None = None  #: conditions say so too; here it bounds the search
     until_ms: int | None = None
     limit: int = DEFAULT_LIMIT
@@ -118,6 +119,7 @@ def read_filters(parameters: Iterable[tuple[str, str]]) -> Filters:
         conditions=tuple(conditions),
         values=bound.values,
         expressions=tuple(bound.expressions),
+        globs=tuple(bound.globs),
         since_ms=_one(given, "since", milliseconds),
         until_ms=_one(given, "until", milliseconds),
         limit=_one(given, "limit", _integer(1, MAX_LIMIT)) or DEFAULT_LIMIT,

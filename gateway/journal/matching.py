@@ -2,7 +2,8 @@
 
 Invariants: no text of the asker becomes SQL; a condition is meant for a window of calls, `:low` to
 `:high`, so that what it looks up elsewhere is no more than that window's worth. Full text is the
-content of a table expression `found_<n>`, which `scan.py` puts before the statement.
+content of a table expression `found_<n>`, the names that a glob means of `names_<n>`; `scan.py` puts
+both before the statement.
 """
 
 import math
@@ -21,12 +22,17 @@ Value: TypeAlias = str | int | float
 INDEXED = [status for status in Status if status is not Status.SUCCEEDED]
 
 
+#: Columns with an index and, mostly, few different values: a glob is a choice among these.
+NAMES = ("model", "upstream", "error_code")
+
+
 @dataclass(slots=True)
 class Bound:
     """What conditions bind: values by name, and full-text expressions by number."""
 
     values: dict[str, Value] = field(default_factory=dict)
     expressions: list[str] = field(default_factory=list)  #: of `found_0`, `found_1` …
+    globs: list[tuple[str, str]] = field(default_factory=list)  #: column, pattern; of `names_0` …
 
     def value(self, value: Value) -> str:
         """The place of *value* in the SQL."""
@@ -90,7 +96,11 @@ def text_condition(column: str, test: Equal | Glob, bound: Bound) -> str:
         if column == "key_id":  # who has a key is known by it (`Call.client`), and has that index
             return f"(client = 'key:' || {value} AND key_id = {value})"
         return f"{column} = {value}"
-    return f"{column} GLOB {bound.value(test.pattern)}"
+    glob = f"{column} GLOB {bound.value(test.pattern)}"
+    if column not in NAMES:
+        return glob
+    bound.globs.append((column, test.pattern))
+    return f"({glob} AND {column} IN (SELECT name FROM names_{len(bound.globs) - 1}))"  # noqa: S608
 
 
 def number_condition(name: str, test: Between, bound: Bound) -> str:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic_core import to_json
+
 from gateway.journal.matching import Value
 
 FIRST_CALLS = 1_024
@@ -33,6 +35,16 @@ SELECT rowid FROM search_{0} WHERE search_{0} MATCH :match_{1} AND rowid BETWEEN
 AND EXISTS (SELECT 1 FROM texts WHERE texts.seq = search_{0}.rowid AND texts.volume = {0})
 """
 NOTHING = "SELECT NULL WHERE FALSE"
+# One look into the index a name.
+DISTINCT = """
+WITH RECURSIVE names (name) AS (
+    SELECT min({0}) FROM calls WHERE {0} IS NOT NULL UNION ALL
+    SELECT (SELECT min({0}) FROM calls WHERE {0} > name) FROM names WHERE name IS NOT NULL
+) SELECT name FROM names LIMIT :most
+"""
+MOST_NAMES = 500
+KNOWN = "SELECT value FROM json_each(:names_{0}) WHERE value GLOB :glob_{0}"
+IN_WINDOW = "SELECT {0} FROM calls WHERE {0} GLOB :glob_{1} AND seq BETWEEN :low AND :high"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +54,7 @@ class Wanted:
     conditions: tuple[str, ...] = ()  #: SQL over `calls`; all must hold
     values: dict[str, Value] = field(default_factory=dict)  #: theirs
     expressions: tuple[str, ...] = ()  #: FTS5's, of `found_0`, `found_1` …
+    globs: tuple[tuple[str, str], ...] = ()  #: column and pattern, of `names_0`, `names_1` …
     low: int | None = None  #: the first seq
     high: int | None = None  #: and the last
     ascending: bool = False
@@ -82,28 +95,28 @@ def scan(
     low = max(ends[0], ends[0] if wanted.low is None else wanted.low)
     high = min(ends[1], ends[1] if wanted.high is None else wanted.high)
     volumes = connection.execute(VOLUMES).fetchall() if wanted.expressions else []
+    names, values = _names(connection, wanted)
     sql = statement(wanted, columns)
     looked_to: int | None = None
     for window in _windows(low, high, wanted):
         if looked_to is not None and time.monotonic() >= deadline:
             done.stopped_at = looked_to
             break
-        tables = _tables(wanted.expressions, volumes, window)
-        values: dict[str, Value] = {**wanted.values, "low": window[0], "high": window[1]}
-        values |= {f"match_{n}": match for n, match in enumerate(wanted.expressions)}
-        values["most"] = most - done.count
+        tables = ", ".join([*names, *_found(wanted.expressions, volumes, window)])
+        values |= {"low": window[0], "high": window[1], "most": most - done.count}
         with _until(connection, deadline if looked_to is not None else None):
             try:
-                found = connection.execute(tables + sql, values).fetchall()
+                found = connection.execute(f"WITH {tables} {sql}" if tables else sql, values)
+                rows = found.fetchall()
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                     raise
                 done.stopped_at = looked_to
                 break
         if columns is None:
-            done.count += found[0][0]
+            done.count += rows[0][0]
         else:
-            done.rows += found
+            done.rows += rows
             done.count = len(done.rows)
         if done.count >= most:
             break
@@ -149,18 +162,37 @@ def _windows(low: int, high: int, wanted: Wanted) -> Iterator[tuple[int, int]]:
         size = max(min(2 * size, most), 1)
 
 
-def _tables(
+def _names(connection: sqlite3.Connection, wanted: Wanted) -> tuple[list[str], dict[str, Value]]:
+    """The table expressions `names_<n>`, and all values that are the same in every window.
+
+    Where there are too many different names, those of the window that match.
+    """
+    values = {**wanted.values}
+    values |= {f"match_{n}": match for n, match in enumerate(wanted.expressions)}
+    tables = []
+    for n, (column, pattern) in enumerate(wanted.globs):
+        found = connection.execute(DISTINCT.format(column), {"most": MOST_NAMES + 1}).fetchall()
+        every = [name for (name,) in found if name is not None]
+        if len(every) <= MOST_NAMES:
+            names = KNOWN.format(n)
+            values[f"names_{n}"] = to_json(every).decode()
+        else:
+            names = IN_WINDOW.format(column, n)
+        values[f"glob_{n}"] = pattern
+        tables.append(f"names_{n} (name) AS ({names})")
+    return tables, values
+
+
+def _found(
     expressions: Sequence[str], volumes: Sequence[tuple[int, int, int]], window: tuple[int, int]
-) -> str:
+) -> list[str]:
     """The table expressions `found_<n>` for calls of *window*."""
-    if not expressions:
-        return ""
     near = [number for number, first, last in volumes if first <= window[1] and last >= window[0]]
     tables = []
     for n in range(len(expressions)):
         found = " UNION ALL ".join(FOUND.format(number, n) for number in near) or NOTHING
         tables.append(f"found_{n} (seq) AS ({found})")
-    return f"WITH {', '.join(tables)} "
+    return tables
 
 
 @contextmanager

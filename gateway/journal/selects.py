@@ -181,6 +181,7 @@ def _wanted(connection: sqlite3.Connection, filters: Filters, owner: str | None)
         conditions=conditions,
         values=values,
         expressions=filters.expressions,
+        globs=filters.globs,
         low=max(low, default=None),
         high=min(high, default=None),
         ascending=upwards,

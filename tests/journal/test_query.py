@@ -270,7 +270,10 @@ def fill(journal: RecordedCalls, rows: list[dict[str, Any]]) -> None:
 def found(journal: RecordedCalls, query: str) -> list[int]:
     filters = read_filters([("q", query)])
     wanted = Wanted(
-        conditions=filters.conditions, values=dict(filters.values), expressions=filters.expressions
+        conditions=filters.conditions,
+        values=dict(filters.values),
+        expressions=filters.expressions,
+        globs=filters.globs,
     )
     done = scan(journal.connection, wanted, "seq", most=100, deadline=0)
     return sorted(seq for (seq,) in done.rows)

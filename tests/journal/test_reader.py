@@ -159,7 +159,8 @@ def plan_of(recorded: RecordedCalls, pairs: list[tuple[str, str]]) -> list[str]:
     filters = read_filters(pairs)
     wanted = Wanted(conditions=filters.conditions, ascending=filters.ascending)
     values = {**filters.values, "low": 1, "high": 1000, "most": 51}
-    sql = f"EXPLAIN QUERY PLAN {statement(wanted, columns(CallRow))}"
+    names = ", ".join(f"names_{n} (name) AS (VALUES ('gpt'))" for n in range(len(filters.globs)))
+    sql = f"EXPLAIN QUERY PLAN {names and f'WITH {names}'} {statement(wanted, columns(CallRow))}"
     return [row[3] for row in recorded.connection.execute(sql, values)]
 
 

@@ -49,6 +49,7 @@ def test_every_dialect_is_found_by_its_previews(tmp_path: Path) -> None:
                     conditions=filters.conditions,
                     values=dict(filters.values),
                     expressions=filters.expressions,
+                    globs=filters.globs,
                 )
                 done = scan(recorded.connection, wanted, "seq", most=1000, deadline=0)
                 if (entry.seq,) not in done.rows:
