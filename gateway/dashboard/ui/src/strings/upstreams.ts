@@ -24,7 +24,7 @@ export const strings = {
   trendOf: (name: string, last: number, top: number) => `Calls of ${name} over time: ${last} in the last step, ${top} at most`,
   detail: {
     inFlight: "In flight", ofLimit: (n: number) => `of ${n}`, queued: "Queued", queuedNote: (detached: number) => `${detached} detached`, calls: "Calls", failed: "Failed", limited: "Rate limited", firstByte: "First byte p95",
-    total: "Total p95", tokens: "Tokens out", attempts: (n: string) => `${n} attempts`, p50: (time: string) => `p50 ${time}`, retries: (n: number) => `${n} retries in flight`,
+    total: "Total p95", tokens: "Tokens out", tokensIn: (n: string) => `${n} in`, attempts: (n: string) => `${n} attempts`, p50: (time: string) => `p50 ${time}`, retries: (n: number) => `${n} retries in flight`,
     models: "Models", dialect: "Dialect", anyModel: "chosen by name, or as the default",
   },
   limit: {

@@ -32,7 +32,7 @@ export function Figures({ call }: { call: Call }) {
         <div><dt>{t.head.state}</dt><dd><CallState call={call} /></dd></div>
         <div><dt>{t.head.time}</dt><dd><Time at={call.created_at} /></dd></div>
         <div><dt>{t.head.total}</dt><dd class={isOpen(call) ? "elapsed" : ""}>{total}</dd></div>
-        <div><dt>{t.head.queued}</dt><dd>{duration(call.queued_ms)}</dd></div>
+        <div><dt>{t.head.queued}</dt><dd>{call.status === "queued" && !call.attempts?.length ? total : duration(call.queued_ms)}</dd></div>
         <div><dt>{t.head.firstByte}</dt><dd>{duration(first)}</dd></div>
         <div><dt>{t.head.tokens}</dt><dd>{usage ? <span title={t.head.tokensHint}>{usage.input_tokens === null ? "–" : count(usage.input_tokens)} <span class="muted">→</span> {usage.output_tokens === null ? "–" : count(usage.output_tokens)}</span> : "–"}</dd></div>
         {call.cost_usd !== null && <div><dt>{t.head.cost}</dt><dd>{dollars(call.cost_usd)}</dd></div>}

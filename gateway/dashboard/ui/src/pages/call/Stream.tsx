@@ -11,7 +11,7 @@ import { longestGap, type Chunk } from "./stretches";
 import { exact } from "./Timeline";
 
 const PAGE = 200;
-const SHOWN_BYTES = 400;
+const SHOWN_BYTES = 2000;
 
 export function Stream({ source, chunks }: { source: Source; chunks: readonly Chunk[] }) {
   const body = useBody(source.call.id, source.attempt, source.live);

@@ -162,7 +162,7 @@ function ticks(total: number, drawn: ReturnType<typeof toScale>): [number, numbe
   let last = -1;
   for (let ms = 0; ms <= total; ms += step) {
     const at = drawn.at(ms);
-    if (at - last >= 0.09 && at <= 0.96) { found.push([at, ms]); last = at; }
+    if (at - last >= 0.09 && at <= 0.93) { found.push([at, ms]); last = at; }
   }
   return found;
 }

@@ -67,24 +67,30 @@ export function toCurl(call: Call, body: Uint8Array): Snippet {
 /** A JSON string is a Python string, but for what JSON leaves as it is and Python reads as a new line. */
 const pythonQuoted = (text: string): string => JSON.stringify(text).replace(/[\u007f-\u009f\u2028\u2029]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
+/** Of the standard library alone; what the answer says is printed whatever its status. */
 export function toPython(call: Call, body: Uint8Array): Snippet {
   const given = fields(call);
   const secret = given.some((each) => each.secret);
-  const lines = [...(secret ? ["import os", ""] : []), "import httpx", ""];
+  const target = new URL(gatewayUrl());
+  const path = url(call).slice(target.origin.length);
   const text = inlineText(body);
   const file = body.length && text === null ? "req.json" : null;
   const headers = given.map(({ name, value, secret: hidden }) =>
     hidden ? `        ${pythonQuoted(name)}: ${value ? `${pythonQuoted(value)} + ` : ""}os.environ["GATEWAY_KEY"],` : `        ${pythonQuoted(name)}: ${pythonQuoted(value)},`,
   );
-  lines.push(
-    "answer = httpx.request(",
+  const lines = [
+    "import http.client",
+    ...(secret ? ["import os"] : []),
+    "",
+    `connection = http.client.${target.protocol === "https:" ? "HTTPS" : "HTTP"}Connection(${pythonQuoted(target.host)}, timeout=900)`,
+    "connection.request(",
     `    ${pythonQuoted(call.method)},`,
-    `    ${pythonQuoted(url(call))},`,
+    `    ${pythonQuoted(path)},`,
+    ...(file ? ['    body=open("req.json", "rb").read(),'] : body.length ? [`    body=${pythonQuoted(text ?? "")}.encode(),`] : []),
     ...(headers.length ? ["    headers={", ...headers, "    },"] : []),
-    ...(file ? ['    content=open("req.json", "rb").read(),'] : body.length ? [`    content=${pythonQuoted(text ?? "")}.encode(),`] : []),
-    "    timeout=900,",
     ")",
-    "print(answer.status_code, answer.text)",
-  );
+    "answer = connection.getresponse()",
+    "print(answer.status, answer.read().decode())",
+  ];
   return { text: lines.join("\n"), file };
 }

@@ -55,13 +55,13 @@ function Numbers({ upstream, rates }: { upstream: Upstream; rates: Stats | undef
   return (
     <div class="metrics">
       <Metric label={t.detail.inFlight} value={count(in_flight)} note={retries_in_flight ? `${t.detail.ofLimit(max_in_flight)} · ${t.detail.retries(retries_in_flight)}` : t.detail.ofLimit(max_in_flight)} href={href("calls", { q: `upstream:${name} status:running` })} tone={in_flight >= max_in_flight ? "warn" : undefined} />
-      <Metric label={t.detail.queued} value={count(queued)} note={queued_detached ? t.detail.queuedNote(queued_detached) : undefined} href={href("calls", { q: `upstream:${name} status:queued` })} />
+      <Metric label={t.detail.queued} value={count(queued)} note={queued_detached ? t.detail.queuedNote(queued_detached) : "\u00a0"} href={href("calls", { q: `upstream:${name} status:queued` })} />
       <Metric label={t.detail.calls} value={totals ? short(ended) : "–"} note={totals && t.detail.attempts(short(totals.attempts))} href={href("calls", { q: `upstream:${name}` })} />
       <Metric label={t.detail.failed} value={totals ? percent(ended ? (totals.failed + totals.expired) / ended : 0) : "–"} note={totals && count(totals.failed + totals.expired)} tone={totals && ended && (totals.failed + totals.expired) / ended >= 0.05 ? "bad" : undefined} href={href("calls", { q: `upstream:${name} status:failed,expired` })} />
       <Metric label={t.detail.limited} value={totals ? percent(totals.attempts ? totals.rate_limited / totals.attempts : 0) : "–"} note={totals && count(totals.rate_limited)} tone={totals && totals.attempts && totals.rate_limited / totals.attempts >= 0.05 ? "warn" : undefined} />
       <Metric label={t.detail.firstByte} value={duration(totals?.first_byte_ms.p95)} note={totals && t.detail.p50(duration(totals.first_byte_ms.p50))} />
       <Metric label={t.detail.total} value={duration(totals?.duration_ms.p95)} note={totals && t.detail.p50(duration(totals.duration_ms.p50))} />
-      <Metric label={t.detail.tokens} value={totals ? short(totals.output_tokens) : "–"} />
+      <Metric label={t.detail.tokens} value={totals ? short(totals.output_tokens) : "–"} note={totals && t.detail.tokensIn(short(totals.input_tokens))} />
     </div>
   );
 }

@@ -1,0 +1,293 @@
+"""One call: what was sent, what came back, where the time went, and running it again."""
+
+import json
+import re
+from typing import Any
+
+from playwright.async_api import Page, expect
+
+from tests import http1
+from tests.browser import hostile
+from tests.browser.seeding import chat, completion, streamed
+from tests.browser.watched import assert_accessible
+from tests.steps import SSE, Answer, Gate, Request, held, stream
+
+TABS = ["Chat", "Request", "Response", "Stream", "Attempts", "Headers", "Raw", "Related"]
+
+
+def tab(page: Page, name: str) -> Any:
+    """Return the tab called *name*, which may end in a count."""
+    return page.get_by_role("tab", name=name)
+
+
+def panel(page: Page) -> Any:
+    """Return what the selected tab shows."""
+    return page.get_by_role("tabpanel")
+
+
+async def test_a_streamed_answer_is_read_whole_and_piece_by_piece(seeded, visit):
+    page = await visit(seeded, f"calls/{seeded.seeds['streamed']}")
+    await expect(panel(page)).to_contain_text("Tell me a story")
+    await expect(panel(page)).to_contain_text("Once upon a time there was a gateway.")
+    await expect(page.locator(".figures")).to_contain_text("Succeeded")
+    await expect(page.locator(".figures")).to_contain_text("kind streamed")
+    await assert_accessible(page)
+
+    await tab(page, "Stream").click()
+    rows = panel(page).locator("tbody tr")
+    await expect(rows.first).to_contain_text('data: {"choices": [{"index": 0')
+    await expect(rows.last).to_contain_text("data: [DONE]␊␊")
+    await tab(page, "Response").click()
+    await expect(panel(page).locator(".code")).to_contain_text("data: [DONE]")
+    assert page.url.endswith("#response")
+
+
+async def test_a_retried_call_shows_every_attempt_and_why_it_paused(seeded, visit):
+    page = await visit(seeded, f"calls/{seeded.seeds['retried']}#response")
+    lanes = page.locator(".lane")
+    await expect(lanes).to_have_count(4)
+    await expect(lanes.nth(1)).to_contain_text("Attempt 1503")
+    await expect(lanes.nth(2)).to_contain_text("Back-off")
+    await expect(lanes.nth(2)).to_contain_text("HTTP 503, computed pause")
+    await expect(panel(page).locator(".code")).to_contain_text("At the second try.")
+
+    await page.get_by_role("button", name="1", exact=True).click()
+    await expect(panel(page).locator(".code")).to_contain_text('"message": "no"')
+    await tab(page, "Attempts").click()
+    await expect(panel(page).locator("tbody tr")).to_have_count(2)
+    await assert_accessible(page)
+
+
+async def test_arrow_keys_give_exact_times_and_a_table_has_them_all(seeded, visit):
+    page = await visit(seeded, f"calls/{seeded.seeds['retried']}")
+    line = page.get_by_role("slider", name="Moment")
+    await line.focus()
+    await page.keyboard.press("End")
+    await page.keyboard.press("ArrowLeft")
+    await expect(line).to_have_attribute("aria-valuetext", re.compile(r"^[\d,.]+ ms · Attempt 2: "))
+
+    await page.get_by_role("button", name="Show as table").click()
+    table = page.get_by_role("region", name="Timeline").get_by_role("row")
+    await expect(table.filter(has_text="back-off")).to_contain_text("HTTP 503")
+
+
+async def test_what_failed_is_readable_like_what_did_not(seeded, visit):
+    page = await visit(seeded, f"calls/{seeded.seeds['failed']}")
+    await expect(page.locator(".figures")).to_contain_text("FailedHTTP 503")
+    await expect(panel(page)).to_contain_text("This cannot work")
+    await expect(panel(page).locator(".notice.bad")).to_contain_text("no")
+
+    await page.keyboard.press("3")
+    await expect(panel(page).locator(".code")).to_contain_text('"error"')
+    await page.goto(page.url.replace(seeded.seeds["failed"], seeded.seeds["expired"]))
+    await expect(panel(page)).to_contain_text("It was never sent")
+
+
+async def test_a_picture_is_shown_from_its_bytes(seeded, visit):
+    page = await visit(seeded, f"calls/{seeded.seeds['binary']}#response")
+    await expect(panel(page)).to_contain_text("image/png")
+    await expect(panel(page).locator(".hex")).to_contain_text("89 50 4e 47 0d 0a 1a 0a")
+    await expect(panel(page).locator(".hex")).to_contain_text("PNG")
+
+
+async def test_every_tab_of_every_kind_of_call_opens(seeded, visit):
+    for name in ("plain", "rejected", "cancelled", "queued", "running"):
+        page = await visit(seeded, f"calls/{seeded.seeds[name]}")
+        for each in TABS:
+            await tab(page, each).click()
+            await expect(tab(page, each)).to_have_attribute("aria-selected", "true")
+            await expect(panel(page)).not_to_be_empty()
+
+
+async def test_twenty_megabytes_stay_usable_and_exact(gateway, upstream, visit):
+    members = [f'{{"id":{10**19 + n},"text":"{"word " * 40}"}}' for n in range(90_000)]
+    body = f'{{"data":[{",".join(members)}],"last":"needle"}}'.encode()
+    assert len(body) > 20_000_000
+    upstream.answer = Answer(body=body)
+    async with gateway() as gw:
+        call_id = (await gw.chat()).call_id
+        await gw.final(call_id)
+        page = await visit(gw, f"calls/{call_id}#response")
+        await expect(page.locator(".body-head")).to_contain_text(f"{len(body):,} bytes")
+        await expect(page.locator(".block").first).to_contain_text('"id": 10000000000000000000,')
+        await page.get_by_role("button", name="Load all").click()
+        await expect(page.get_by_role("button", name="Load all")).to_have_count(0, timeout=30_000)
+        await page.get_by_role("searchbox", name="Find in Response").fill("needle")
+        await expect(page.locator(".body-tools")).to_contain_text("1 of 1", timeout=30_000)
+        async with page.expect_download() as download:
+            await panel(page).get_by_role("link", name="Raw download").click()
+        path = await (await download.value).path()
+        assert path.read_bytes() == body
+
+
+async def test_an_answer_is_read_while_it_comes(gateway, upstream, visit):
+    words = streamed(["One", " two", " three"])
+    gate = Gate()
+    upstream.answer = stream(list(words.chunks or []), gate)
+    async with gateway() as gw:
+        sent = await gw.send_chat(stream=True, json=chat("Count", stream=True))
+        gate.release(2)
+        await sent.read_until(b"two")
+        page = await visit(gw, f"calls/{sent.call_id}")
+        said = panel(page).locator(".message.assistant")
+        await expect(said).to_contain_text("One two")
+        await expect(said).to_contain_text("live")
+        await expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+        await assert_accessible(page)
+        gate.release(1)
+        await expect(said).to_contain_text("One two three")
+        gate.open()
+        await sent.read()
+        await expect(page.locator(".figures")).to_contain_text("Succeeded")
+        await expect(page.get_by_role("button", name="Retry")).to_be_visible()
+        await expect(said).not_to_contain_text("live")
+
+
+async def test_looking_at_an_answer_does_not_take_it(gateway, upstream, visit):
+    """A stream that breaks while somebody looks on is tried again like any other."""
+    gate = Gate()
+
+    async def breaks_off(request: Request) -> None:
+        await request.write(stream([]).head() + http1.chunk(b"data: {}\n\n"))
+        await gate.wait_turn()
+        request.connection.reset()
+
+    upstream.script = [breaks_off, completion("At last.")]
+    async with gateway() as gw:
+        body = chat("Long", stream=True)
+        sent = await gw.request(
+            "POST", "/v1/chat/completions", json=body, headers=[("Prefer", "respond-async")]
+        )
+        page = await visit(gw, f"calls/{sent.call_id}#response")
+        await expect(panel(page).locator(".code")).to_contain_text("data: {}")
+        gate.open()
+        await expect(page.locator(".figures")).to_contain_text("Succeeded")
+        call = await gw.call(sent.call_id)
+
+    assert [each["outcome"] for each in call["attempts"]] == ["broken", "answered"]
+
+
+async def test_a_running_call_is_cancelled_once_confirmed(gateway, upstream, visit):
+    gate = Gate()
+    upstream.answer = held(gate)
+    async with gateway() as gw:
+        sent = await gw.send_chat()
+        await upstream.wait_hits(1)
+        (call,) = await gw.calls()
+        page = await visit(gw, f"calls/{call['id']}")
+        await page.get_by_role("button", name="Cancel", exact=True).click()
+        await page.get_by_role("button", name="Cancel the call").click()
+        await expect(page.locator(".figures")).to_contain_text("Cancelled")
+        await sent.read()
+        gate.open()
+
+
+async def test_a_replay_goes_elsewhere_changed_and_is_compared(gateway, upstream, visit):
+    async with gateway(upstreams={"openai": {}, "other": {}}) as gw:
+        upstream.answer = completion("Hello.")
+        first = await gw.chat(json=chat("Hi", temperature=1))
+        await gw.final(first.call_id)
+        page = await visit(gw, f"calls/{first.call_id}")
+        await page.get_by_role("button", name="Replay…").click()
+        dialog = page.get_by_role("dialog", name="Replay with changes")
+        await assert_accessible(page)
+        await dialog.get_by_label("Upstream").select_option("other")
+        await dialog.get_by_label("Model").fill("gpt-5")
+        patch = dialog.get_by_label("Change of the body")
+        await patch.fill("{temperature")
+        await expect(dialog.get_by_role("button", name="Replay")).to_be_disabled()
+        await patch.fill('{"temperature": null, "seed": 7}')
+        await dialog.get_by_role("button", name="Replay changed").click()
+        await page.wait_for_url("**/compare?*")
+        (replay,) = [call for call in await gw.calls() if call["replay_of"] == first.call_id]
+        assert f"a={first.call_id}&b={replay['id']}" in page.url
+        await gw.final(replay["id"])
+        assert replay["upstream"] == "other"
+        assert upstream.requests[-1].json() == {**chat("Hi"), "model": "gpt-5", "seed": 7}
+
+        await page.goto(f"{gw.url}/-/ui/calls/{first.call_id}#related")
+        await expect(panel(page)).to_contain_text(replay["id"])
+
+
+async def test_a_retry_that_may_do_something_twice_asks_first(gateway, upstream, visit):
+    async with gateway() as gw:
+        first = await gw.request("POST", "/v1/files", body=b"x")
+        await gw.final(first.call_id)
+        page = await visit(gw, f"calls/{first.call_id}")
+        await page.get_by_role("button", name="Retry").click()
+        await expect(page.get_by_role("dialog")).to_contain_text("it may do so twice")
+        assert upstream.hits == 1
+        await page.get_by_role("button", name="Send it again").click()
+        await page.wait_for_url(lambda url: first.call_id not in url)
+        await upstream.wait_hits(2)
+        assert upstream.requests[1].body == b"x"
+
+
+async def test_deleting_asks_and_leaves_nothing(gateway, upstream, visit):
+    async with gateway() as gw:
+        first = await gw.chat()
+        await gw.final(first.call_id)
+        page = await visit(gw, f"calls/{first.call_id}")
+        page.watched.expect_console("404")
+        await page.get_by_role("button", name="More").click()
+        await page.get_by_role("menuitem", name="Delete").click()
+        await page.get_by_role("button", name="Delete the call").click()
+        await page.wait_for_url("**/-/ui/calls")
+        assert await gw.calls() == []
+        await page.goto(f"{gw.url}/-/ui/calls/{first.call_id}")
+        await expect(page.get_by_role("heading", name="No such call")).to_be_visible()
+
+
+async def test_nothing_that_was_recorded_is_ever_more_than_text(gateway, upstream, visit):
+    evil, plain = hostile.ALL, hostile.header(hostile.ALL)
+    elsewhere = {"type": "image_url", "image_url": {"url": "https://elsewhere.invalid/x.png"}}
+    script = {"type": "image_url", "image_url": {"url": "javascript:window.hit=1"}}
+    function = {"name": evil, "description": evil, "arguments": evil}
+    message = {
+        "role": evil,
+        "content": evil,
+        "refusal": evil,
+        "reasoning": evil,
+        "tool_calls": [{"id": evil, "function": function}],
+        "images": [elsewhere],
+    }
+    said = {"choices": [{"finish_reason": evil, "message": message}]}
+    failed = {"error": {"type": evil, "message": evil}}
+    content = [{"type": evil, "text": evil}, {"type": "text", "text": evil}, script]
+    asked = {
+        "model": evil,
+        evil: evil,
+        "tools": [{"type": evil, "function": function}],
+        "messages": [
+            {"role": evil, "content": content},
+            {"role": "tool", "tool_call_id": evil, "content": evil},
+        ],
+    }
+    event = f"data: {json.dumps({'choices': [{'delta': {'content': evil}}]})}\n\n".encode()
+    told = [
+        ("Content-Type", f"text/html; x={plain}"),
+        ("x-request-id", plain),
+        ("x-ratelimit-remaining-requests", plain),
+    ]
+    svg = [("Content-Type", "image/svg+xml")]
+    async with gateway() as gw:
+        for answer in (
+            Answer(headers=told, body=json.dumps(said).encode()),
+            Answer(400, headers=told, body=json.dumps(failed).encode()),
+            stream([event, event], headers=SSE),
+            Answer(headers=svg, body=hostile.MARKUP[2].encode()),
+        ):
+            upstream.answer = answer
+            tags = [("x-gateway-tags", f"a={plain}"[:60]), ("X-Evil", plain)]
+            target = "/v1/chat/completions?q=%3Cscript%3E"
+            sent = await gw.chat(json=asked, path=target, headers=tags)
+            await gw.final(sent.call_id)
+            page = await visit(gw, f"calls/{sent.call_id}")
+            for each in TABS:
+                await tab(page, each).click()
+                await expect(panel(page)).not_to_be_empty()
+                for fold in await panel(page).locator("summary").all():
+                    await fold.click()
+
+            assert await page.evaluate("window.hit") is None
+            assert await page.locator("main :is(script, iframe, link, object)").count() == 0
