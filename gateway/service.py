@@ -12,7 +12,7 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from hashlib import blake2b
@@ -21,6 +21,7 @@ import structlog
 from aiohttp import http_parser, web
 
 from gateway import config
+from gateway.background import Background
 from gateway.errors import ConfigError, JournalUnavailable
 from gateway.ids import IdSource
 from gateway.journal import keys
@@ -93,6 +94,7 @@ class Service:
         self.relay: Relay
         self.watch: Watch
         self.events: Events
+        self.background: Background
         self.metrics = Metrics()
         self.admission = Admission(now=asyncio.get_running_loop().time)
         self._sessions: dict[str, Upstream] = {}
@@ -189,6 +191,12 @@ class Service:
             operations.Health(
                 "draining", not self.relay.draining, "stopping" if self.relay.draining else None
             ),
+            operations.Health(
+                "background",
+                not self.background.failing,
+                ", ".join(sorted(self.background.failing)) or None,
+                needed=False,
+            ),
         ]
 
     async def drain(self, stop_now: asyncio.Event) -> None:
@@ -279,19 +287,19 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
         await service.apply(settings, paused=await reader.paused())
         search, retention = _keepers(service, reader, now)
         sampling = Sampling(journal, service.admission.statistics, now)
-        for background in (
-            relay.run(), watch_loop_lag(metrics), journal.quick_check(), search.run(), retention.run(),
-            sampling.run(), guard.ring.run(),
-            Unkept(journal, now).run(),
-        ):  # fmt: skip
-            stack.callback(tasks.create_task(background).cancel)
+        background = service.background = Background(tasks, crashed=metrics.background_crashed)
+        runs: dict[str, Callable[[], Awaitable[object]]] = {
+            "posting": relay.run, "loop_lag": partial(watch_loop_lag, metrics),
+            "quick_check": journal.quick_check, "search": search.run, "retention": retention.run,
+            "sampling": sampling.run, "key_use": guard.ring.run, "unkept": Unkept(journal, now).run,
+        }  # fmt: skip
+        for name, run in runs.items():
+            stack.callback(background.start(name, run).cancel)
         # An address that is taken must stop the start before it takes a paid call up.
         listener = await _bind(settings.server.host, settings.server.port)
         stack.callback(listener.close)
         await _recover(relay, journal)
-        telling = tasks.create_task(webhooks.run(), name="webhooks")
-        stack.push_async_callback(_wait_task, telling)
-        stack.callback(telling.cancel)
+        stack.push_async_callback(_end, background.start("webhooks", webhooks.run))
 
         dashboard = ui.Dashboard.load()
         events = service.events = Events(
@@ -304,7 +312,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
                 service.settings.upstreams, name, service.admission
             ),
         )  # fmt: skip
-        stack.callback(tasks.create_task(events.run(), name="events").cancel)
+        stack.callback(background.start("events", events.run).cancel)
         new_id = IdSource(now).new_call_id
         replays = replaying.Replays(
             relay=relay, reader=reader, settings=lambda: service.settings,
@@ -426,6 +434,11 @@ def _hasher(key: bytes) -> Callable[[bytes], str]:
         return blake2b(credential, key=key, digest_size=12).hexdigest()
 
     return client_hash
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await _wait_task(task)
 
 
 async def _wait_task(task: asyncio.Task[None]) -> None:

@@ -117,21 +117,23 @@ class Webhooks:
         self._in_flight = 0
 
     async def run(self) -> None:
-        """Take up what is pending, and send what becomes due, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
-            try:
-                for pending in await self._pending():
-                    if pending.seq not in self._open:
-                        self._take_up(pending, pending.next_ms / 1000 - self._now())
-                self._start_held()
-                await asyncio.Event().wait()
-            finally:
-                self._tasks = None
-                timers = [delivery.timer for delivery in self._open.values()]
-                timers += [receiver.pause for receiver in self._receivers.values()]
-                for timer in filter(None, timers):
-                    timer.cancel()
+        """Take up what is pending, and send what becomes due, until cancelled.
+
+        Whatever ends it, it can be run again: the journal has what was not over.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                try:
+                    for pending in await self._pending():
+                        if pending.seq not in self._open:
+                            self._take_up(pending, pending.next_ms / 1000 - self._now())
+                    self._start_held()
+                    await asyncio.Event().wait()
+                finally:
+                    self._tasks = None  # a try that ends from now on begins no other
+        finally:
+            self._let_go()
 
     def tell(self, call: Call) -> None:
         """*call* is final: send its message. It may be on its way to the journal yet."""
@@ -159,6 +161,15 @@ class Webhooks:
         if delivery.timer is not None:
             delivery.timer.cancel()
             self._due(delivery)
+
+    def _let_go(self) -> None:
+        """Be as new: nothing is in flight, and nothing waits."""
+        timers = [delivery.timer for delivery in self._open.values()]
+        timers += [receiver.pause for receiver in self._receivers.values()]
+        for timer in filter(None, timers):
+            timer.cancel()
+        self._open, self._receivers, self._in_flight = {}, {}, 0
+        self._held.clear()
 
     async def _pending(self) -> list[PendingDelivery]:
         while True:

@@ -87,6 +87,9 @@ class Metrics:
         self._refused = counter(
             "gateway_refused", "Requests refused before they became a call.", "code"
         )
+        self._crashes = counter(
+            "gateway_background_crashes", "Crashes of tasks that are started again.", "task"
+        )
         self._commits = Histogram(
             "gateway_journal_commit_seconds", "One round of the journal's writer.",
             buckets=COMMIT_BUCKETS, registry=registry,
@@ -152,6 +155,10 @@ class Metrics:
     def refused(self, code: str) -> None:
         """Count a request that made no call; *code* is one of `errors`."""
         self._refused[code,].inc()
+
+    def background_crashed(self, task: str) -> None:
+        """Count a crash of a task that runs as long as the process; *task* is one of a few names."""
+        self._crashes[task,].inc()
 
     def commit(self, seconds: float, posts: int) -> None:
         """Count a commit of the journal's and the *posts* in it."""

@@ -13,11 +13,15 @@ from gateway.web.auth import IDENTITY
 
 
 class Health(NamedTuple):
-    """One check: its name, whether it passes, and a word on why not."""
+    """One check: its name, whether it passes, and a word on why not.
+
+    Where it is not *needed*, the gateway is ready for calls all the same.
+    """
 
     name: str
     ok: bool
     detail: str | None = None
+    needed: bool = True
 
 
 def routes(
@@ -37,7 +41,7 @@ def routes(
 
     async def ready(request: web.Request) -> web.Response:
         found = checks()
-        ok = all(check.ok for check in found)
+        ok = all(check.ok for check in found if check.needed)
         if not _may_know(request):
             return _json({"ok": ok}, status=200 if ok else 503)
         shown = [

@@ -580,6 +580,26 @@ async def test_a_try_that_a_stop_cut_is_made_again(bench, receiver):
     assert (delivery.status, delivery.attempts, receiver.hits) == ("delivered", 1, 2)
 
 
+async def test_sending_that_ended_by_a_bug_is_taken_up_where_it_was(bench, receiver):
+    """What was in flight or waited goes again, from the journal; nothing counts twice."""
+    receiver.script = [500, hang()]
+    async with bench(run=False, delays_s=(0.0, 0.02)) as it, asyncio.TaskGroup() as tasks:
+        ended = tasks.create_task(it.webhooks.run())
+        waits = await it.finish(1, hook(receiver))
+        await it.wait(waits, lambda delivery: delivery.attempts == 1)
+        in_flight = await it.finish(2, hook(receiver))
+        await receiver.wait_hits(2)
+        ended.cancel()
+        await asyncio.wait([ended])
+        meanwhile = await it.finish(3, hook(receiver))
+        again = tasks.create_task(it.webhooks.run())
+        told = [await it.wait_over(call) for call in (waits, in_flight, meanwhile)]
+        again.cancel()
+
+    assert [each.status for each in told] == ["delivered"] * 3
+    assert receiver.hits == 5
+
+
 async def test_a_call_is_told_once_its_end_is_recorded(bench, receiver):
     async with bench() as it:
         call = make_call(1, options=Options(webhook=hook(receiver)))
