@@ -2,7 +2,8 @@
 
 `models` says which keys there are, `values` what each may hold, `references` what `${…}` stands
 for, `loading` turns a file into a `Config` or into every reason why not, `showing` prints one
-without its secrets, `sources` says where each value came from. A `Config` never changes; a reload makes another.
+without its secrets, `sources` says where each value came from. A `Config` never changes; a reload
+makes another.
 """
 
 from gateway.config.loading import load, load_journal, load_journal_path
