@@ -1,5 +1,6 @@
 """One call: what was sent, what came back, where the time went, and running it again."""
 
+import base64
 import json
 import re
 from typing import Any
@@ -12,6 +13,11 @@ from tests.browser.seeding import chat, completion, streamed
 from tests.browser.watched import assert_accessible
 from tests.steps import SSE, Answer, Gate, Request, held, stream
 
+#: A grey PNG of two pixels.
+GREY = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000002000000010800000000d14920560000"
+    "000b49444154789c636868000001830101183522150000000049454e44ae426082"
+)
 TABS = ["Chat", "Request", "Response", "Stream", "Attempts", "Headers", "Raw", "Related"]
 
 
@@ -88,6 +94,36 @@ async def test_a_picture_is_shown_from_its_bytes(seeded, visit):
     await expect(panel(page)).to_contain_text("image/png")
     await expect(panel(page).locator(".hex")).to_contain_text("89 50 4e 47 0d 0a 1a 0a")
     await expect(panel(page).locator(".hex")).to_contain_text("PNG")
+
+
+async def test_a_tool_stands_with_its_result_and_a_picture_with_its_question(
+    gateway, upstream, visit
+):
+    upstream.answer = completion("21 °C.")
+    image = f"data:image/png;base64,{base64.b64encode(GREY).decode()}"
+    question = [
+        {"type": "text", "text": "Warm?"},
+        {"type": "image_url", "image_url": {"url": image}},
+    ]
+    weather = {"name": "weather", "arguments": '{"place": 12345678901234567890}'}
+    messages = [
+        {"role": "system", "content": "Be terse."},
+        {"role": "user", "content": question},
+        {"role": "assistant", "tool_calls": [{"id": "c1", "function": weather}]},
+        {"role": "tool", "tool_call_id": "c1", "content": '{"celsius": 21.0}'},
+    ]
+    async with gateway() as gw:
+        sent = await gw.chat(json={"model": "gpt-4o-mini", "messages": messages})
+        page = await visit(gw, f"calls/{sent.call_id}")
+        tool = panel(page).locator(".tool-call")
+        await expect(tool).to_contain_text("12345678901234567890")
+        await expect(tool.locator(".tool-result")).to_contain_text('"celsius": 21.0')
+        await expect(panel(page).get_by_role("img", name="Picture: image/png")).to_be_visible()
+        assert await panel(page).locator("img").evaluate("image => image.naturalWidth") == 2
+        await expect(panel(page).locator("details", has_text="Be terse.")).not_to_have_attribute(
+            "open", ""
+        )
+        await assert_accessible(page)
 
 
 async def test_every_tab_of_every_kind_of_call_opens(seeded, visit):

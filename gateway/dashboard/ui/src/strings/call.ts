@@ -7,7 +7,7 @@ export const strings = {
   newest: "This is the newest call.",
   actions: {
     cancel: "Cancel", retry: "Retry", replay: "Replay…", copy: "Copy", more: "More", json: "Call as JSON", requestText: "Request body", link: "Link",
-    downloadRequest: "Download request", downloadResponse: "Download response", compare: "Compare", remove: "Delete…", open: "Open as a page",
+    downloadRequest: "Download request", downloadResponse: "Download response", compare: "Compare", remove: "Delete…",
   },
   head: {
     state: "State", time: "Accepted", total: "Total", queued: "Queued", firstByte: "First byte", tokens: "Tokens", tokensHint: "input → output", cost: "Cost",

@@ -59,7 +59,7 @@ export function CallDetail({ id, panel = false, heading }: { id: string; panel?:
     if (found.error.value.status === 404) return <Empty icon="search" title={t.missing.title} actions={<a class="button plain" href={href("calls")}>{t.missing.back}</a>}><p>{t.missing.body(id)}</p></Empty>;
     return <Failed error={found.error.value} retry={found.reload} />;
   }
-  const actions = <Actions call={call} panel={panel} onDeleted={gone} />;
+  const actions = <Actions call={call} onDeleted={gone} />;
   return (
     <div class={panel ? "call-detail panel" : "call-detail"}>
       {heading ? heading(call, actions) : (

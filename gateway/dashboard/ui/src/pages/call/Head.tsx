@@ -3,7 +3,7 @@
 import { useSignal, type Signal } from "@preact/signals";
 import { apiUrl, get, post, remove, type Call } from "../../api";
 import { tick } from "../../clock";
-import { Button, ButtonLink } from "../../components/button";
+import { Button } from "../../components/button";
 import { copyText, CopyButton } from "../../components/copy";
 import { confirm } from "../../components/dialog";
 import { Menu } from "../../components/menu";
@@ -76,7 +76,7 @@ function save(url: string, name: string): void {
   link.click();
 }
 
-export function Actions({ call, panel, onDeleted }: { call: Call; panel: boolean; onDeleted: () => void }) {
+export function Actions({ call, onDeleted }: { call: Call; onDeleted: () => void }) {
   const replaying: Signal<boolean> = useSignal(false);
   const busy = useSignal(false);
   const open = isOpen(call);
@@ -139,7 +139,6 @@ export function Actions({ call, panel, onDeleted }: { call: Call; panel: boolean
           { label: t.actions.remove, icon: "trash", danger: true, disabled: open, run: () => void destroy() },
         ]}
       />
-      {panel && <ButtonLink icon="external" kind="ghost" label={t.actions.open} href={href(["calls", call.id])} />}
       {replaying.value && <ReplayDialog call={call} onClose={() => { replaying.value = false; }} />}
     </>
   );
