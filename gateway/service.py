@@ -344,7 +344,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
                 ),
                 *guard.routes(
                     required=lambda: service.settings.auth.required,
-                    stylesheet=f"a/{dashboard.build}/style.css",
+                    files=f"a/{dashboard.build}",
                 ),
                 *operations.routes(
                     checks=service.checks, metrics=metrics.render, reload=service.reload,

@@ -30,11 +30,10 @@ from gateway.errors import (
     Unauthorized,
 )
 from gateway.telemetry.metrics import Metrics
-from gateway.web import errors, headers
+from gateway.web import errors, headers, login
 from gateway.web.auth import IDENTITY, Gate
 from gateway.web.connection import Refuse, Server, max_connections
 from gateway.web.response import RawResponse
-from gateway.web.sessions import sign_in
 
 log = structlog.get_logger()
 
@@ -93,7 +92,7 @@ class _Own:
             with self._gate.watching(request):
                 return await _done(request, handler, self._gate)
         except GatewayError as error:
-            elsewhere = sign_in(request) if isinstance(error, Unauthorized) else None
+            elsewhere = login.lead_there(request) if isinstance(error, Unauthorized) else None
             return elsewhere or self._problem(error, request)
         except web.HTTPMethodNotAllowed as error:
             refused = BadRequest(f"{request.method} is not for this path")

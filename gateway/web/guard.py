@@ -38,7 +38,7 @@ class Guard:
     gate: Gate
     audit: Audit
 
-    def routes(self, *, required: Callable[[], bool], stylesheet: str) -> list[web.RouteDef]:
+    def routes(self, *, required: Callable[[], bool], files: str) -> list[web.RouteDef]:
         """Keys, sessions and the audit trail."""
         return [
             *keys.routes(self.ring, self.audit, self.limits.used, self.gate.hang_up),
@@ -47,7 +47,7 @@ class Guard:
                 gate=self.gate,
                 audit=self.audit,
                 required=required,
-                stylesheet=stylesheet,
+                files=files,
             ).routes(),
             *audit.routes(),
         ]

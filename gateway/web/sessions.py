@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from html import escape
 from urllib.parse import parse_qs
 
 from aiohttp import web
@@ -19,7 +18,7 @@ from pydantic_core import to_json
 
 from gateway.errors import BadRequest, BodyTooLarge, Refused
 from gateway.journal.shapes import Json
-from gateway.web import errors
+from gateway.web import errors, login
 from gateway.web.audit import Audit
 from gateway.web.auth import IDENTITY, Gate
 from gateway.web.calls import json_response
@@ -29,8 +28,6 @@ from gateway.web.keyring import KeyRing
 IDLE_S, ABSOLUTE_S = 30 * 60.0, 12 * 3600.0
 MAX_SESSIONS = 1_000
 MAX_LOGIN_BYTES = 8_192
-
-PAGES = "/-/ui/"
 
 
 @dataclass(slots=True)
@@ -105,7 +102,7 @@ class Doors:
     gate: Gate
     audit: Audit
     required: Callable[[], bool]  #: whether a key is
-    stylesheet: str  #: of the page, relative to it
+    files: str  #: where the dashboard's are, relative to the form
 
     def routes(self) -> list[web.RouteDef]:
         """All of them."""
@@ -118,20 +115,22 @@ class Doors:
             web.delete("/-/session", self.remove),
         ]
 
-    async def page(self, _: web.Request) -> web.Response:
-        """`GET /-/ui/login`."""
-        return _page(self.stylesheet)
+    async def page(self, request: web.Request) -> web.Response:
+        """`GET /-/ui/login`; `next` in its query: the page of the dashboard to go to then."""
+        return login.form(self.files, after=request.query.get("next", ""))
 
     async def submit(self, request: web.Request) -> web.Response:
         """`POST /-/ui/login`: the page's form; then the dashboard, or the page with what was wrong."""
+        after = ""
         try:
             fields = parse_qs((await _small_body(request)).decode("latin-1"), max_num_fields=8)
-            response = web.Response(status=303, headers={"Location": "./"})
+            after = login.safe(fields.get("next", [""])[0])
+            response = web.Response(status=303, headers={"Location": f"./{after}"})
             self._begin(request, fields.get("key", [""])[0], response)
         except (Refused, ValueError) as error:
             refused = error if isinstance(error, Refused) else BadRequest("this is no form")
             told = errors.problem(refused, path=request.path)
-            return _page(self.stylesheet, refused.message, told)
+            return login.form(self.files, after=after, message=refused.message, told=told)
         return response
 
     async def leave(self, request: web.Request) -> web.Response:
@@ -204,42 +203,5 @@ async def _small_body(request: web.Request) -> bytes:
     return body
 
 
-def _page(
-    stylesheet: str, message: str | None = None, told: errors.Answer | None = None
-) -> web.Response:
-    """The form; with *message* what was wrong with the last try."""
-    link = f'<link rel="stylesheet" href="{escape(stylesheet)}">'
-    wrong = f'<p role="alert">{escape(message)}</p>' if message else ""
-    text = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Sign in - gateway</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">{link}</head>
-<body class="login"><main><h1>gateway</h1>
-<form method="post" action="login">{wrong}
-<label for="key">Gateway key</label>
-<input id="key" name="key" type="password" autocomplete="current-password" required autofocus>
-<button>Sign in</button>
-</form></main></body></html>
-"""
-    response = web.Response(text=text, content_type="text/html")
-    if told is not None:
-        response.set_status(told.status)
-        kept = {name: value for name, value in told.headers if name != "Content-Type"}
-        response.headers.update(kept)
-    return response
-
-
 def _hash(session_id: str) -> bytes:
     return sha256(session_id.encode("utf-8", "surrogateescape")).digest()
-
-
-def sign_in(request: web.Request) -> web.Response | None:
-    """Where a browser is sent that opens a page of the dashboard unknown; None: it asks for no page."""
-    page = request.raw_path.partition("?")[0]
-    if request.method != "GET" or not page.startswith(PAGES):
-        return None
-    if "text/html" not in request.headers.get("Accept", ""):
-        return None
-    back = "../" * page.removeprefix(PAGES).count(
-        "/"
-    )  # relative: a proxy may serve us under a prefix
-    return web.Response(status=303, headers={"Location": f"{back}login"})

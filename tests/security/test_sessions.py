@@ -95,7 +95,7 @@ async def test_a_browser_that_opens_a_page_unknown_is_led_to_the_form(gateway):
 
     assert [(each.status, each.header("location")) for each in led] == [
         (303, "login"),
-        (303, "../login"),
+        (303, "../login?next=calls%2Fx"),
     ]
     assert fetched.status == 401
     assert (there.status, open_to_all.status) == (200, 200)
@@ -129,6 +129,34 @@ async def test_a_session_ends_with_its_key_by_signing_out_and_anew_at_each_sign_
     actions = [each["action"] for each in trail]
     assert (actions.count("login"), actions.count("logout")) == (4, 2)
     assert {each["actor"] for each in trail if "log" in each["action"]} == {f"session:{made['id']}"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "led_to"),
+    [
+        ("calls/call_01?tab=raw&q=a%20b#x", "./calls/call_01?tab=raw&q=a%20b#x"),
+        ("", "./"),
+        ("//evil.example/", "./"),
+        ("https://evil.example", "./"),
+        ("../../v1/models", "./"),
+        ("%2e%2e/%2e%2e/v1", "./"),
+        ("\\\\evil.example", "./"),
+        ("calls\r\nSet-Cookie: a=b", "./"),
+        ('"><script>', "./"),
+    ],
+)
+async def test_signing_in_leads_back_and_nowhere_but_to_the_dashboard(gateway, asked, led_to):
+    async with gateway(auth=REQUIRED) as gw:
+        body = urlencode({"key": token(gw), "next": asked}).encode()
+        there = await gw.request("POST", "/-/ui/login", body=body, headers=FORM)
+        form = await gw.request("GET", f"/-/ui/login?{urlencode({'next': asked})}")
+
+    assert there.status == 303
+    assert there.header("location") == led_to
+    hidden = re.search(rb'name="next" value="([^"]*)"', form.body)
+    assert hidden is not None
+    assert hidden[1].decode().replace("&amp;", "&") == led_to.removeprefix("./")
+    assert b"<script" not in form.body
 
 
 @pytest.mark.parametrize(
