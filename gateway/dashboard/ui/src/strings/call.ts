@@ -62,7 +62,7 @@ export const strings = {
     tools: (n: number) => (n === 1 ? "1 tool offered" : `${n} tools offered`), choice: (n: number) => `choice ${n}`, live: "live", finishHint: "Why it stopped", copy: "Copy what it says",
     refusal: "Refused:", reasoning: (n: string) => `Reasoning · ${n} characters`, result: "Result", toolFailed: "Result: failed", showAll: (n: string) => `Show all ${n} characters`,
     vector: (n: number, size: string) => `#${n} · ${size} dimensions`, queued: "Waits for its turn…", waiting: "Waiting for the first words…",
-    large: (size: string) => `The body has ${size}; read as a conversation it takes a moment.`, loadAll: "Read it",
+    large: (size: string) => `The body has ${size}; read as a conversation it takes a moment.`, loadAll: "Read it", markdown: "Markdown", code: "Code", table: "Table", leave: "Open this address?", openLink: "Open",
     unknown: (path: string) => `${path} is no conversation that is known here. These are the bodies.`,
   },
   stream: {

@@ -11,6 +11,7 @@ import { CopyButton } from "../../components/copy";
 import { Loading } from "../../components/empty";
 import { bytes, count } from "../../format";
 import { Icon } from "../../icons";
+import { preference } from "../../preferences";
 import { strings as t } from "../../strings/call";
 import { Assembler } from "./assemble";
 import { asText, codingOf, useBody, type Body } from "./bodies";
@@ -18,7 +19,10 @@ import { useDecoded, type Source } from "./BodyView";
 import { readAnswer, readError, readRequest, type Message, type Part } from "./conversation";
 import { documents, parse, type Json } from "./events";
 import { pretty } from "./json";
+import { Markdown } from "./Markdown";
 import { Media } from "./Media";
+
+const asMarkdown = preference("markdown", false);
 
 const READ_BYTES = 4_194_304; // more than that is shown as a conversation only when asked for
 
@@ -89,8 +93,9 @@ export function Chat({ call, conversation, live }: { call: Call; conversation: C
   return (
     <div class="chat">
       {larger && <p class="notice"><Icon name="info" /><span>{t.chat.large(bytes(larger.size))}</span><Button small onClick={larger.load}>{t.chat.loadAll}</Button></p>}
-      {asked && (asked.settings.length > 0 || asked.tools.length > 0) && (
+      {asked && (
         <div class="chat-settings">
+          <Button small kind="ghost" aria-pressed={asMarkdown.value} onClick={() => { asMarkdown.value = !asMarkdown.value; }}>{t.chat.markdown}</Button>
           {asked.settings.map(([name, value]) => <span class="chip" key={name}><span class="muted">{name}</span> {value}</span>)}
           {asked.tools.length > 0 && (
             <details class="fold"><summary>{t.chat.tools(asked.tools.length)}</summary>
@@ -179,6 +184,7 @@ const LONG = 6000;
 
 function Long({ text }: { text: string }) {
   const open = useSignal(false);
+  if (asMarkdown.value) return <Markdown text={text} />;
   if (text.length <= LONG || open.value) return <div class="prose">{text}</div>;
   return <><div class="prose">{text.slice(0, LONG)}…</div><Button small onClick={() => { open.value = true; }}>{t.chat.showAll(count(text.length))}</Button></>;
 }
