@@ -268,6 +268,20 @@ export function gatewayUrl(): string {
   return new URL("../../", document.baseURI).href.replace(/\/$/, "");
 }
 
+let signedOut: () => void = () => undefined;
+
+/** What to do once the gateway does not know us any more. */
+export function onSignedOut(run: () => void): void {
+  signedOut = run;
+}
+
+/** Any answer of the gateway; where it says that our session is over there is nothing to wait for. */
+export async function signedIn(answer: Response): Promise<Response> {
+  if (answer.status !== 401) return answer;
+  signedOut();
+  return new Promise(() => undefined); // the page is left; it must not show an error first
+}
+
 interface Options {
   signal?: AbortSignal | undefined;
   /** Statuses that are an answer, not an error: a 503 of `/-/ready`. */
@@ -279,7 +293,11 @@ async function ask<T>(method: string, url: string, body: unknown, options: Optio
   try {
     answer = await fetch(url, {
       method,
-      headers: { Accept: "application/json", ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
+      headers: {
+        Accept: "application/json",
+        ...(method === "GET" ? {} : { "x-gateway-csrf": "1" }), // no page of another origin can send it
+        ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+      },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       ...(options.signal ? { signal: options.signal } : {}),
     });
@@ -287,6 +305,7 @@ async function ask<T>(method: string, url: string, body: unknown, options: Optio
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new ApiError(0, "unreachable", "The gateway does not answer.");
   }
+  await signedIn(answer);
   if (!answer.ok && !options.accept?.includes(answer.status)) throw await problem(answer);
   return (answer.status === 204 ? undefined : await answer.json()) as T;
 }

@@ -15,6 +15,8 @@ import { useShortcuts } from "./keys";
 import { failedLately, health, liveState, newBuild, wantsLive } from "./live";
 import { href, navigate, pagePath, query, segments } from "./router";
 import { route } from "./routes";
+import { may } from "./session";
+import { Denied, OpenToAll, User } from "./signed-in";
 import { t } from "./strings";
 import { isDark, theme, toggleTheme } from "./theme";
 
@@ -50,7 +52,7 @@ export function Frame() {
         <Rail />
         <div class="column">
           <TopBar />
-          <main id="main" tabIndex={-1}><CurrentPage /></main>
+          <main id="main" tabIndex={-1}><OpenToAll /><CurrentPage /></main>
         </div>
       </div>
       <Confirmations />
@@ -105,10 +107,11 @@ function TopBar() {
           </form>
         )}
       <div class="topbar-end">
-        <LivePill />
+        {may("read-own") && <LivePill />}
         <HealthDot />
         <Button kind="ghost" class="wide-only" icon="keyboard" label={t.frame.help} onClick={() => { helpOpen.value = true; }} />
         <Button kind="ghost" icon={theme.value && isDark() ? "sun" : "moon"} label={t.frame.theme} onClick={toggleTheme} />
+        <User />
       </div>
     </header>
   );
@@ -170,6 +173,7 @@ function CurrentPage() {
     return <Empty icon="warning" title={t.frame.loadFailed} actions={<Button onClick={() => location.reload()}>{t.frame.reloadPage}</Button>} />;
   }
   // The page we come from goes at once: it reads the address, which is no longer its own.
+  if (found.needs && !may(found.needs)) return <Denied page={t.nav[found.name as keyof typeof t.nav] ?? t.nav.calls} needs={found.needs} />;
   const Component = components.get(found.name);
   void loaded.value; // drawn again when the page is here
   if (!Component) return null;

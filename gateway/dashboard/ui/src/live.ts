@@ -8,6 +8,7 @@ import { batch, computed, effect, signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { apiUrl, get, type Call, type DeletedCall, type List, type LiveStats, type Ready, type Stats, type Upstream } from "./api";
 import { serverNow, setClock, tick } from "./clock";
+import { may } from "./session";
 
 export type LiveState = "connecting" | "live" | "polling" | "paused" | "offline";
 
@@ -88,7 +89,7 @@ function tellStats(stats: LiveStats): void {
 /** Load afresh what events only change: the upstreams and the open calls. */
 async function resync(): Promise<void> {
   const [upstreams, running, queued] = await Promise.allSettled([
-    get<List<Upstream>>("upstreams"),
+    may("read-all") ? get<List<Upstream>>("upstreams") : Promise.reject(),
     get<List<Call>>("calls", { status: "running", limit: 200 }),
     get<List<Call>>("calls", { status: "queued", limit: 200 }),
   ]);
@@ -160,10 +161,10 @@ function stopPolling(): void {
 
 async function poll(): Promise<void> {
   try {
-    const stats = await get<Stats>("stats");
+    const stats = may("read-all") ? await get<Stats>("stats") : null;
     await resync();
     batch(() => {
-      if (stats.at) setClock(stats.at);
+      if (stats?.at) setClock(stats.at);
       connection.value = "polling";
       liveStats.value = null;
     });
@@ -187,7 +188,7 @@ export function startLive(): void {
   addEventListener("pagehide", close);
   effect(() => {
     if (visible.value && wantsLive.value) {
-      open();
+      if (may("read-own")) open();
       void checkHealth();
       const timer = setInterval(() => void checkHealth(), 15_000);
       return () => clearInterval(timer);

@@ -1,4 +1,4 @@
-// Where the dashboard begins: router, clock, event stream and keys, then the frame around the pages.
+// Where the dashboard begins: router, clock, keys, who looks at it and the event stream, then the frame around the pages.
 
 import { render } from "preact";
 import { startClock } from "./clock";
@@ -6,10 +6,12 @@ import { Frame } from "./frame";
 import { startKeys } from "./keys";
 import { startLive } from "./live";
 import { startRouter } from "./router";
+import { startSession } from "./session";
 import "./theme";
 
 startRouter();
 startClock();
 startKeys();
+await startSession();
 startLive();
 render(<Frame />, document.getElementById("app")!);

@@ -1,6 +1,7 @@
 // Which page stands at which address. Every page is a file of its own, loaded when it is first opened.
 
 import type { ComponentType } from "preact";
+import type { Scope } from "./session";
 
 type PageModule = { default: ComponentType };
 
@@ -25,6 +26,8 @@ async function withStyles(page: Promise<PageModule>): Promise<PageModule> {
 
 export interface Route {
   name: string;
+  /** Without it the page would only show refusals. */
+  needs?: Scope;
   load: () => Promise<PageModule>;
 }
 
@@ -33,19 +36,19 @@ export function route([first, second, third]: string[]): Route | null {
   if (third !== undefined) return null;
   if (second === undefined) {
     switch (first) {
-      case undefined: return { name: "overview", load: () => import("./pages/overview") };
-      case "calls": return { name: "calls", load: () => withStyles(import("./pages/calls")) };
-      case "compare": return { name: "compare", load: () => withStyles(import("./pages/compare")) };
-      case "upstreams": return { name: "upstreams", load: () => withStyles(import("./pages/upstreams")) };
-      case "keys": return { name: "keys", load: () => withStyles(import("./pages/keys")) };
+      case undefined: return { name: "overview", needs: "read-all", load: () => import("./pages/overview") };
+      case "calls": return { name: "calls", needs: "read-own", load: () => withStyles(import("./pages/calls")) };
+      case "compare": return { name: "compare", needs: "read-own", load: () => withStyles(import("./pages/compare")) };
+      case "upstreams": return { name: "upstreams", needs: "read-all", load: () => withStyles(import("./pages/upstreams")) };
+      case "keys": return { name: "keys", needs: "admin", load: () => withStyles(import("./pages/keys")) };
       case "settings": return { name: "settings", load: () => withStyles(import("./pages/settings")) };
       default: return null;
     }
   }
   switch (first) {
-    case "calls": return { name: "call", load: () => withStyles(import("./pages/call")) };
-    case "upstreams": return { name: "upstreams", load: () => withStyles(import("./pages/upstreams")) };
-    case "keys": return { name: "keys", load: () => withStyles(import("./pages/keys")) };
+    case "calls": return { name: "call", needs: "read-own", load: () => withStyles(import("./pages/call")) };
+    case "upstreams": return { name: "upstreams", needs: "read-all", load: () => withStyles(import("./pages/upstreams")) };
+    case "keys": return { name: "keys", needs: "admin", load: () => withStyles(import("./pages/keys")) };
     default: return null;
   }
 }

@@ -23,6 +23,22 @@ export const t = {
     newBuild: "The gateway was updated.",
     notFound: { title: "Nothing here", body: "No page of the dashboard has this address.", back: "To the overview" },
   },
+  session: {
+    menu: (name: string) => `Signed in: ${name}`,
+    host: "This machine",
+    scopes: "May",
+    key: "Key",
+    signOut: "Sign out",
+    lacks: (scope: string) => `Your key lacks the scope ${scope}.`,
+    open: "No login is required, and this page is reached by an address that is not this machine's: whoever reaches it may do everything. Make a key and set [auth] required = true.",
+    openAction: "Keys",
+    denied: {
+      title: "Not with this key",
+      body: (scope: string) => `This page needs the scope ${scope}, which your key does not have. Ask whoever made it for one that has.`,
+      ownCalls: "Your calls",
+    },
+    describe: { relay: "make calls", "read-own": "see its own calls", "operate-own": "cancel, replay and delete its own calls", "read-all": "see everything", "operate-all": "cancel, replay and delete every call", admin: "everything, keys included" } as Record<string, string>,
+  },
   live: {
     live: "Live",
     paused: "Paused",

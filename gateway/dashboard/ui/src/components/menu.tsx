@@ -11,6 +11,8 @@ export interface MenuItem {
   href?: string;
   danger?: boolean;
   disabled?: boolean;
+  /** Why it may not be chosen. */
+  denied?: string | undefined;
 }
 
 /** A button that opens a list of actions: arrows move, Enter does it, Escape closes. */
@@ -45,7 +47,7 @@ export function Menu({ label, icon, children, items, kind = "plain" }: { label: 
           const close = () => list.current?.hidePopover();
           return item.href !== undefined
             ? <a key={item.label} role="menuitem" tabIndex={-1} href={item.href} onClick={close}>{inner}</a>
-            : <button key={item.label} type="button" role="menuitem" tabIndex={-1} disabled={item.disabled} class={item.danger ? "danger" : ""} onClick={() => { close(); item.run?.(); }}>{inner}</button>;
+            : <button key={item.label} type="button" role="menuitem" tabIndex={-1} disabled={item.disabled} {...(item.denied ? { "aria-disabled": "true" as const, title: item.denied } : {})} class={item.danger ? "danger" : ""} onClick={() => { if (!item.denied) { close(); item.run?.(); } }}>{inner}</button>;
         })}
       </div>
     </span>
