@@ -70,6 +70,7 @@ async def test_a_call_is_shown_whole(api: GatewayClient, recorded_calls: Recorde
         "deadline_at": None,
         "queued_ms": 12.4,
         "duration_ms": 2377.0,
+        "attempts_count": 2,
         "attempts": [
             {
                 "number": 1,
@@ -83,6 +84,11 @@ async def test_a_call_is_shown_whole(api: GatewayClient, recorded_calls: Recorde
                 "retry_after_s": 2.0,
                 "backoff_s": 2.5,
                 "ambiguous": False,
+                "content_type": "application/json",
+                "bytes": busy[0].body_bytes,
+                "complete": True,
+                "sha256": busy[0].sha256,
+                "headers": {"Content-Type": "application/json"},
             },
             {
                 "number": 2,
@@ -96,6 +102,15 @@ async def test_a_call_is_shown_whole(api: GatewayClient, recorded_calls: Recorde
                 "retry_after_s": None,
                 "backoff_s": None,
                 "ambiguous": False,
+                "content_type": "application/json",
+                "bytes": 11,
+                "complete": True,
+                "sha256": done[0].sha256,
+                "headers": {
+                    "Content-Type": "application/json",
+                    "Set-Cookie": "[redacted]",
+                    "Via": "1.1 a, 1.1 b",
+                },
             },
         ],
         "request": {
@@ -179,6 +194,11 @@ async def test_the_attempt_in_flight_is_listed_without_an_outcome(
         "retry_after_s": None,
         "backoff_s": None,
         "ambiguous": False,
+        "content_type": None,
+        "bytes": None,
+        "complete": False,
+        "sha256": None,
+        "headers": None,
     }
     assert speaking["attempts"][1]["first_byte_at"] == "2026-09-21T14:13:29.500Z"
     assert speaking["first_byte_at"] == "2026-09-21T14:13:21.250Z"
