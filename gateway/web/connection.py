@@ -128,7 +128,8 @@ class Connection(RequestHandler):
     def _make_error_handler(self, err_info: Any) -> Callable[..., Awaitable[web.StreamResponse]]:
         """Our refusal instead of a line of plain text."""
         path = _path(self._head)
-        refused = BadRequest(f"this is not HTTP/1.1 as it has to be: {err_info.message}")
+        why = err_info.message.partition("\n")[0].partition(":")[0]  # it goes on with what was sent
+        refused = BadRequest(f"this is not HTTP/1.1 as it has to be: {why}")
 
         async def handler(request: BaseRequest) -> web.StreamResponse:
             return await self._server.refuse(request, path, refused)
