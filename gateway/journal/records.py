@@ -125,6 +125,7 @@ class CallRecord:
     replays: tuple[str, ...] = ()  #: ids, oldest first
     request: RequestRow | None = None  #: None in a list that was not expanded
     attempts: tuple[AttemptRow, ...] = ()  #: those that have ended; none in such a list
+    ended_attempts: int = 0  #: how many of them there are, in every list
     delivery: DeliveryRow | None = None  #: of its webhook, once it is final
     preview: Preview | None = None  #: None until the indexer looked at it
 

@@ -48,6 +48,10 @@ ATTEMPTS = f"""
     SELECT {columns(AttemptRow)} FROM attempts
     WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq, number
 """  # noqa: S608
+ENDED = """
+    SELECT seq, max(number) FROM attempts
+    WHERE seq IN (SELECT value FROM json_each(?)) GROUP BY seq
+"""
 DELIVERIES = f"""
     SELECT {columns(DeliveryRow)} FROM deliveries WHERE seq IN (SELECT value FROM json_each(?))
 """  # noqa: S608
@@ -245,6 +249,7 @@ def _records(
     replays = select_replays(connection, [row.id for row in rows])
     shown = (to_json([row.seq for row in rows]).decode(),)
     previews = {seq: Preview(*texts) for seq, *texts in connection.execute(PREVIEWS, shown)}
+    ended_attempts = dict(connection.execute(ENDED, shown))
     requests: dict[int, RequestRow] = {}
     attempts: dict[int, tuple[AttemptRow, ...]] = {}
     deliveries: dict[int, DeliveryRow] = {}
@@ -262,6 +267,7 @@ def _records(
             replays=replays.get(row.id, ()),
             request=requests.get(row.seq),
             attempts=attempts.get(row.seq, ()),
+            ended_attempts=ended_attempts.get(row.seq, 0),
             delivery=deliveries.get(row.seq),
             preview=previews.get(row.seq),
         )

@@ -59,6 +59,7 @@ def call_json(record: CallRecord, *, live: Live | None = None, expand: bool = Tr
         "deadline_at": rfc3339(row.deadline_ms),
         "queued_ms": round(row.queued_ms, 3),
         "duration_ms": None if row.duration_ms is None else round(row.duration_ms, 3),
+        "attempts_count": max(record.ended_attempts, row.open_attempt or 0),
         **attempts,
         "request": _request(record, expand=expand),
         "response": _response(record, expand=expand),

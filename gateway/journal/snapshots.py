@@ -45,6 +45,7 @@ def live_json(call: Call, *, cut: bool = False) -> Json:
         "deadline_at": moment(call.deadline_at),
         "queued_ms": round(call.queued_ms, 3),
         "duration_ms": None if duration_ms is None else round(duration_ms, 3),
+        "attempts_count": len(call.attempts),
         "request": {"content_type": request.content_type, "bytes": request.body_bytes},
         "response": _response(call, cut=cut) if is_final else None,
         "usage": _usage(call.usage),
