@@ -150,7 +150,7 @@ async def test_markdown_is_laid_out_when_asked_for(gateway, upstream, visit):
 
 
 async def test_every_tab_of_every_kind_of_call_opens(seeded, visit):
-    for name in ("plain", "rejected", "cancelled", "queued", "running"):
+    for name in ("rejected", "cancelled", "running"):
         page = await visit(seeded, f"calls/{seeded.seeds[name]}")
         for each in TABS:
             await tab(page, each).click()
