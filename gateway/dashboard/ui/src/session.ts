@@ -6,7 +6,8 @@ import { signal } from "@preact/signals";
 import { get, onSignedOut, remove, type Call } from "./api";
 import { t } from "./strings";
 
-export type Scope = "relay" | "read-own" | "operate-own" | "read-all" | "operate-all" | "admin";
+export const SCOPES = ["relay", "read-own", "operate-own", "read-all", "operate-all", "admin"] as const;
+export type Scope = (typeof SCOPES)[number];
 
 /** `GET /-/session` */
 export interface Session {

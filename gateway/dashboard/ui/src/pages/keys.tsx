@@ -1,11 +1,10 @@
-import { Loading } from "../components/empty";
-import { Page } from "../components/page";
-import { t } from "../strings";
+// Gateway keys: who may use the gateway, within which bounds; making, bounding and revoking them.
+
+import { segments } from "../router";
+import { AllKeys } from "./keys/All";
+import { OneKey } from "./keys/One";
 
 export default function Keys() {
-  return (
-    <Page title={t.nav.keys}>
-      <Loading />
-    </Page>
-  );
+  const id = segments.value[1];
+  return id === undefined ? <AllKeys /> : <OneKey key={id} id={id} />;
 }

@@ -2,8 +2,10 @@
 // aside; what belongs to this browser is kept in this browser.
 
 import { Page } from "../components/page";
+import { may } from "../session";
 import { t } from "../strings";
 import { About } from "./settings/about";
+import { Audit } from "./settings/audit";
 import { Configuration } from "./settings/configuration";
 import { HealthCard } from "./settings/health";
 import { JournalCard } from "./settings/journal";
@@ -14,15 +16,16 @@ export default function Settings() {
     <Page title={t.nav.settings} class="settings">
       <div class="settings-top">
         <div class="stack">
-          <JournalCard />
+          {may("read-all") && <JournalCard />}
           <About />
         </div>
         <div class="stack">
-          <HealthCard />
+          {may("read-all") && <HealthCard />}
           <Preferences />
         </div>
       </div>
-      <Configuration />
+      {may("read-all") && <Configuration />}
+      {may("admin") && <Audit />}
     </Page>
   );
 }

@@ -13,6 +13,7 @@ import { toast, toastError } from "../../components/toast";
 import { bytes, count, dollars, duration, elapsed } from "../../format";
 import { useShortcuts } from "../../keys";
 import { href, navigate } from "../../router";
+import { lacksOperate } from "../../session";
 import { strings as t } from "../../strings/call";
 import { bodyUrl, readWhole } from "./bodies";
 import { inlineText, toCurl, toPython, type Snippet } from "./snippets";
@@ -80,6 +81,7 @@ export function Actions({ call, onDeleted }: { call: Call; onDeleted: () => void
   const replaying: Signal<boolean> = useSignal(false);
   const busy = useSignal(false);
   const open = isOpen(call);
+  const denied = lacksOperate(call);
   const id = encodeURIComponent(call.id);
   const act = async (run: () => Promise<void>) => {
     busy.value = true;
@@ -104,8 +106,8 @@ export function Actions({ call, onDeleted }: { call: Call; onDeleted: () => void
   const link = new URL(href(["calls", call.id]), document.baseURI).href;
   const pair = call.replay_of ?? call.replays?.at(-1);
   useShortcuts(t.shortcuts.title, [
-    { keys: "r", label: t.shortcuts.retry, run: () => { if (!open) void retry(); } },
-    { keys: ".", label: t.shortcuts.replay, run: () => { if (!open) replaying.value = true; } },
+    { keys: "r", label: t.shortcuts.retry, run: () => { if (!open && !denied) void retry(); } },
+    { keys: ".", label: t.shortcuts.replay, run: () => { if (!open && !denied) replaying.value = true; } },
     { keys: "c", label: t.shortcuts.curl, run: () => void copySnippet(call, toCurl) },
     { keys: "y", label: t.shortcuts.id, run: () => void copyText(call.id).then(() => toast(t.head.copied)) },
     { keys: "d", label: t.shortcuts.compare, run: () => { if (pair) navigate(href("compare", { a: pair, b: call.id })); } },
@@ -113,11 +115,11 @@ export function Actions({ call, onDeleted }: { call: Call; onDeleted: () => void
   return (
     <>
       {open
-        ? <Button kind="danger" icon="cancelled" disabled={busy.value} onClick={() => void cancel()}>{t.actions.cancel}</Button>
+        ? <Button kind="danger" icon="cancelled" denied={denied} disabled={busy.value} onClick={() => void cancel()}>{t.actions.cancel}</Button>
         : (
           <>
-            <Button icon="retry" disabled={busy.value} onClick={() => void retry()}>{t.actions.retry}</Button>
-            <Button icon="replay" onClick={() => { replaying.value = true; }}>{t.actions.replay}</Button>
+            <Button icon="retry" denied={denied} disabled={busy.value} onClick={() => void retry()}>{t.actions.retry}</Button>
+            <Button icon="replay" denied={denied} onClick={() => { replaying.value = true; }}>{t.actions.replay}</Button>
           </>
         )}
       <Menu
@@ -136,7 +138,7 @@ export function Actions({ call, onDeleted }: { call: Call; onDeleted: () => void
           { label: t.actions.downloadRequest, icon: "download", run: () => save(bodyUrl(call.id, 0), `${call.id}.request`) },
           ...(call.response ? [{ label: t.actions.downloadResponse, icon: "download" as const, run: () => save(apiUrl(`calls/${id}/body`), `${call.id}.response`) }] : []),
           ...(pair ? [{ label: t.actions.compare, icon: "compare" as const, href: href("compare", { a: pair, b: call.id }) }] : []),
-          { label: t.actions.remove, icon: "trash", danger: true, disabled: open, run: () => void destroy() },
+          { label: t.actions.remove, icon: "trash", danger: true, disabled: open, denied, run: () => void destroy() },
         ]}
       />
       {replaying.value && <ReplayDialog call={call} onClose={() => { replaying.value = false; }} />}

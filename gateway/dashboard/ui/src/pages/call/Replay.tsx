@@ -8,6 +8,7 @@ import { toast, toastError } from "../../components/toast";
 import { Icon } from "../../icons";
 import { liveUpstreams } from "../../live";
 import { href, navigate } from "../../router";
+import { may } from "../../session";
 import { strings as t } from "../../strings/call";
 import { useBody, asText } from "./bodies";
 import { sideEffects } from "./effects";
@@ -16,7 +17,7 @@ import { parse, type Json } from "./events";
 const MOST = 20;
 
 export function ReplayDialog({ call, onClose }: { call: Call; onClose: () => void }) {
-  const upstreams = useGet<List<Upstream>>("upstreams");
+  const upstreams = useGet<List<Upstream>>(may("read-all") ? "upstreams" : null);
   const upstream = useSignal(call.upstream);
   const model = useSignal(call.model ?? "");
   const text = useSignal("");

@@ -11,6 +11,7 @@ import { toast, toastError } from "../../components/toast";
 import { bytes, duration, exactClock } from "../../format";
 import { Icon } from "../../icons";
 import { href } from "../../router";
+import { lacksOperate } from "../../session";
 import { strings as t } from "../../strings/call";
 import { headerOf } from "./bodies";
 import { rateLimits } from "./limits";
@@ -136,7 +137,7 @@ function Webhook({ call }: { call: Call }) {
   const found = told.data.value;
   return (
     <>
-      <p class="row wrap-row"><code class="break-all">{call.webhook?.url}</code><span class={found?.status === "delivered" ? "chip good" : found?.status === "failed" ? "chip bad" : "chip warn"}>{found?.status ?? call.webhook?.status}</span>{found?.next_at && <span class="muted">{t.related.next} <Time at={found.next_at} /></span>}<Button small icon="retry" disabled={busy.value || call.finished_at === null} onClick={() => void again()}>{t.related.resend}</Button></p>
+      <p class="row wrap-row"><code class="break-all">{call.webhook?.url}</code><span class={found?.status === "delivered" ? "chip good" : found?.status === "failed" ? "chip bad" : "chip warn"}>{found?.status ?? call.webhook?.status}</span>{found?.next_at && <span class="muted">{t.related.next} <Time at={found.next_at} /></span>}<Button small icon="retry" denied={lacksOperate(call)} disabled={busy.value || call.finished_at === null} onClick={() => void again()}>{t.related.resend}</Button></p>
       {found && found.tries.length > 0 && (
         <Table
           caption={t.related.tries} rows={found.tries} rowKey={({ number }) => String(number)}

@@ -5,7 +5,7 @@
 
 import { signal, type ReadonlySignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
-import { ApiError, apiUrl, type Call } from "../../api";
+import { ApiError, apiUrl, signedIn, type Call } from "../../api";
 
 export const FIRST_BYTES = 262_144;
 export const SLICE_BYTES = 1_000_000;
@@ -32,7 +32,7 @@ interface Slice {
 /** Bytes *from* … *to* (exclusive) of a body; fewer where there are no more. */
 export async function readSlice(id: string, attempt: number, from: number, to: number | null, abort?: AbortSignal): Promise<Slice> {
   const params = { attempt, offset: from || null, limit: to === null ? null : to - from };
-  const answer = await fetch(apiUrl(`calls/${encodeURIComponent(id)}/body`, params), abort ? { signal: abort } : {});
+  const answer = await signedIn(await fetch(apiUrl(`calls/${encodeURIComponent(id)}/body`, params), abort ? { signal: abort } : {}));
   const size = Number(answer.headers.get("x-gateway-body-bytes") ?? 0);
   const complete = answer.headers.get("x-gateway-body-complete") === "true";
   if (!answer.ok) {

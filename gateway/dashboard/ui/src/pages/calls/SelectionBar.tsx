@@ -5,6 +5,7 @@ import { Button, ButtonLink } from "../../components/button";
 import { toastError } from "../../components/toast";
 import { count } from "../../format";
 import { href } from "../../router";
+import { lacksOperate } from "../../session";
 import { strings } from "../../strings/calls";
 import { exportCalls, type Target, type Verb } from "./bulk";
 import { BulkDialog } from "./BulkDialog";
@@ -13,6 +14,7 @@ import type { Selection } from "./selection";
 
 export function SelectionBar({ list, selection }: { list: CallList; selection: Selection }) {
   const s = strings.select;
+  const denied = lacksOperate(); // the gateway says which of several are not one's own
   const asking = useSignal<{ verb: Verb; target: Target } | null>(null);
   const chosen = [...selection.ids.value];
   const everything = selection.everything.value;
@@ -37,11 +39,11 @@ export function SelectionBar({ list, selection }: { list: CallList; selection: S
         )}
         <span class="selection-actions">
           {chosen.length === 2 && <ButtonLink small icon="compare" href={href("compare", pair(chosen))}>{s.compare}</ButtonLink>}
-          <Button small icon="close" onClick={() => ask("cancel")}>{s.cancel}</Button>
-          <Button small icon="retry" onClick={() => ask("replay")}>{s.retry}</Button>
-          <Button small icon="replay" onClick={() => ask("replayTo")}>{s.replayTo}</Button>
+          <Button small icon="close" denied={denied} onClick={() => ask("cancel")}>{s.cancel}</Button>
+          <Button small icon="retry" denied={denied} onClick={() => ask("replay")}>{s.retry}</Button>
+          <Button small icon="replay" denied={denied} onClick={() => ask("replayTo")}>{s.replayTo}</Button>
           <Button small icon="download" onClick={() => void exportCalls(target()).catch(toastError)}>{s.export}</Button>
-          <Button small icon="trash" kind="danger" disabled={everything} {...(everything ? { title: s.deleteOnly } : {})} onClick={() => ask("delete")}>{s.delete}</Button>
+          <Button small icon="trash" kind="danger" denied={denied} disabled={everything} {...(everything ? { title: s.deleteOnly } : {})} onClick={() => ask("delete")}>{s.delete}</Button>
           <Button small kind="ghost" icon="close" label={s.clear} onClick={() => selection.clear()} />
         </span>
       </div>

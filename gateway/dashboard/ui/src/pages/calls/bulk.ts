@@ -4,7 +4,7 @@
 // after the other.
 
 import { serverNow } from "../../clock";
-import { ApiError, apiUrl, post, remove, type Bulk, type Call } from "../../api";
+import { ApiError, apiUrl, post, remove, signedIn, type Bulk, type Call } from "../../api";
 import type { Filters } from "./where";
 
 export type Verb = "cancel" | "replay" | "replayTo" | "delete";
@@ -80,7 +80,7 @@ export async function exportCalls(target: Target): Promise<void> {
   }
   const parts: Blob[] = [];
   for (const query of asked) {
-    const answer = await fetch(apiUrl("calls/export", query));
+    const answer = await signedIn(await fetch(apiUrl("calls/export", query)));
     if (!answer.ok) throw new ApiError(answer.status, "internal", `HTTP ${answer.status}`);
     parts.push(await answer.blob());
   }

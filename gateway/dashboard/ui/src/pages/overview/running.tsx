@@ -9,6 +9,7 @@ import { toast, toastError } from "../../components/toast";
 import { count, duration } from "../../format";
 import { openCalls } from "../../live";
 import { href } from "../../router";
+import { lacksOperate } from "../../session";
 import { strings } from "../../strings/overview";
 
 const s = strings.running;
@@ -30,7 +31,7 @@ const columns: Column<Call>[] = [
   { key: "upstream", label: s.upstream, render: (call) => call.upstream },
   { key: "queued", label: s.attempt, align: "end", render: (call) => <span class="muted">{duration(call.queued_ms)}</span> },
   { key: "elapsed", label: s.elapsed, align: "end", render: (call) => <Elapsed since={call.started_at ?? call.created_at} /> },
-  { key: "actions", label: <span class="visually-hidden">{s.actions}</span>, align: "end", render: (call) => <Button kind="ghost" small icon="close" label={s.cancelOne(call.model ?? call.path)} onClick={() => void cancel(call)} /> },
+  { key: "actions", label: <span class="visually-hidden">{s.actions}</span>, align: "end", render: (call) => <Button kind="ghost" small icon="close" label={s.cancelOne(call.model ?? call.path)} denied={lacksOperate(call)} onClick={() => void cancel(call)} /> },
 ];
 
 /** The calls that have a slot now, longest first. */

@@ -2,6 +2,7 @@ import { apiUrl, gatewayUrl } from "../../api";
 import { Card } from "../../components/card";
 import { CopyButton } from "../../components/copy";
 import { version } from "../../live";
+import { may } from "../../session";
 import { strings } from "../../strings/settings";
 
 const s = strings.about;
@@ -17,7 +18,7 @@ export function About() {
         <dt>{s.links}</dt>
         <dd class="row wrap">
           <a href={apiUrl("openapi.json")} target="_blank" rel="noreferrer">{s.api}</a>
-          <a href={apiUrl("metrics")} target="_blank" rel="noreferrer">{s.metrics}</a>
+          {may("read-all") && <a href={apiUrl("metrics")} target="_blank" rel="noreferrer">{s.metrics}</a>}
           <a href={new URL("licenses.txt", files).href} target="_blank" rel="noreferrer">{s.licences}</a>
         </dd>
       </dl>

@@ -7,6 +7,7 @@ import { Table, type Column } from "../../components/table";
 import { toast, toastError } from "../../components/toast";
 import { Icon } from "../../icons";
 import { query, withQuery } from "../../router";
+import { lacks } from "../../session";
 import { strings } from "../../strings/settings";
 
 const s = strings.config;
@@ -38,7 +39,7 @@ export function Configuration() {
           <a href={withQuery({ config: null })} {...(showsAll ? {} : { "aria-current": "true" as const })}>{s.changed}</a>
           <a href={withQuery({ config: "all" })} {...(showsAll ? { "aria-current": "true" as const } : {})}>{s.all}</a>
         </nav>
-        <Button small icon="retry" onClick={() => void reload()}>{s.reload}</Button>
+        <Button small icon="retry" denied={lacks("admin")} onClick={() => void reload()}>{s.reload}</Button>
       </>}
     >
       {found && <p class="config-path"><code>{found.path}</code></p>}

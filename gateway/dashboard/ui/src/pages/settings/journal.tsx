@@ -8,6 +8,7 @@ import { Time } from "../../components/time";
 import { toast, toastError } from "../../components/toast";
 import { bytes, count, duration, exactBytes } from "../../format";
 import { Icon } from "../../icons";
+import { lacks } from "../../session";
 import { strings } from "../../strings/settings";
 
 const s = strings.journal;
@@ -23,7 +24,7 @@ export function JournalCard() {
   const found = journal.data.value;
   const error = journal.error.value;
   return (
-    <Card title={s.title} actions={found && <Button small onClick={() => void prune(found, journal.reload)}>{s.prune}</Button>}>
+    <Card title={s.title} actions={found && <Button small denied={lacks("admin")} onClick={() => void prune(found, journal.reload)}>{s.prune}</Button>}>
       {found ? <Facts journal={found} /> : error?.status === 404 ? <p class="muted">{s.missing}</p> : error ? <Failed error={error} retry={journal.reload} /> : <Loading rows={8} />}
     </Card>
   );

@@ -9,6 +9,7 @@ import { Page } from "../../components/page";
 import { Table } from "../../components/table";
 import { count, duration, percent, rate, span } from "../../format";
 import { href, withQuery } from "../../router";
+import { lacks } from "../../session";
 import { t as shared } from "../../strings";
 import { strings as t } from "../../strings/upstreams";
 import { chosenWindow, setPaused, useRates, useUpstreams, WINDOWS } from "./data";
@@ -67,8 +68,8 @@ export function UpstreamState({ upstream }: { upstream: Upstream }) {
 export function PauseButton({ upstream: { name, paused }, small = false }: { upstream: Upstream; small?: boolean }) {
   const label = `${paused ? t.resume : t.pause} ${name}`;
   return small
-    ? <Button small kind="ghost" icon={paused ? "play" : "pause"} label={label} onClick={() => void setPaused(name, !paused)} />
-    : <Button icon={paused ? "play" : "pause"} kind={paused ? "primary" : "plain"} onClick={() => void setPaused(name, !paused)}>{paused ? t.resume : t.pause}</Button>;
+    ? <Button small kind="ghost" denied={lacks("admin")} icon={paused ? "play" : "pause"} label={label} onClick={() => void setPaused(name, !paused)} />
+    : <Button denied={lacks("admin")} icon={paused ? "play" : "pause"} kind={paused ? "primary" : "plain"} onClick={() => void setPaused(name, !paused)}>{paused ? t.resume : t.pause}</Button>;
 }
 
 function Trend({ name, window }: { name: string; window: string }) {

@@ -1,0 +1,32 @@
+// Every string that a person reads in the audit trail.
+
+export const strings = {
+  title: "Audit trail",
+  caption: "Who did what, newest first",
+  about: "Kept for ever; the journal refuses to change or remove an entry.",
+  columns: { at: "When", actor: "Who", action: "What", target: "To", detail: "How" },
+  none: "Nothing yet: sign-ins, keys, changed limits, reloads, cancelled, replayed, exported and deleted calls are noted here.",
+  newer: "Newer",
+  older: "Older",
+  newest: "Newest",
+  pages: "Pages of the audit trail",
+  bySession: "by the dashboard",
+  actors: { anonymous: "anybody (no key required)", cli: "this machine" } as Record<string, string>,
+  actions: {
+    login: "signed in",
+    logout: "signed out",
+    "key.created": "made a key",
+    "key.changed": "changed a key",
+    "key.revoked": "revoked a key",
+    "upstream.changed": "changed an upstream",
+    "config.reloaded": "reloaded the configuration",
+    "journal.pruned": "pruned the journal",
+    "calls.exported": "exported calls",
+    "call.cancelled": "cancelled a call",
+    "calls.cancelled": "cancelled calls",
+    "call.replayed": "replayed a call",
+    "calls.replayed": "replayed calls",
+    "call.deleted": "deleted a call",
+    "webhook.sent": "sent a webhook again",
+  } as Record<string, string>,
+} as const;
