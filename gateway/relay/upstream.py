@@ -6,6 +6,7 @@ anything but a whole answer the connection is closed, never reused; bytes are re
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -27,6 +28,7 @@ _HOP_BY_HOP = frozenset({
     b"proxy-authenticate", b"proxy-authorization", b"proxy-connection",
     b"te", b"trailer", b"transfer-encoding", b"upgrade",
 })  # fmt: skip
+_CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # all but the tab
 _CONNECTED: ContextVar[Callable[[], None]] = ContextVar("_CONNECTED")
 _HEADERS: ContextVar[Headers] = ContextVar("_HEADERS")
 CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
@@ -142,6 +144,7 @@ class Upstream:
                 response.close()
                 raise ValueError("the protocol was switched, unasked")
             try:
+                _check_head(response)
                 attempt.first_byte_at = now()
                 recording.begin(
                     status=response.status,
@@ -282,6 +285,17 @@ def end_to_end(raw: Headers) -> Headers:
         for name, value in raw
         if (lower := name.lower()) not in drop and lower != b"content-length"
     )
+
+
+def _check_head(response: aiohttp.ClientResponse) -> None:
+    """Refuse what the lenient parser of answers let pass, before it is written to a client.
+
+    Raises: ValueError
+    """
+    lines = [each for field in response.raw_headers for each in field]
+    lines.append((response.reason or "").encode("utf-8", "surrogateescape"))
+    if _CONTROLS.search(b"".join(lines)):
+        raise ValueError("the head holds control characters")
 
 
 def _declared(response: aiohttp.ClientResponse) -> int | None:
