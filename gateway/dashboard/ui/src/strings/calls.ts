@@ -6,7 +6,6 @@ export const strings = {
   arrow: "to",
   of: (shown: string, all: string) => `${shown} of ${all}`,
   calls: (n: string, one: boolean) => `${n} ${one ? "call" : "calls"}`,
-  atLeast: (n: string) => `${n}+`,
   fields: {
     status: "where it stands",
     upstream: "the API it went to",
@@ -104,7 +103,6 @@ export const strings = {
     label: "Time range",
     all: "All time",
     last: (span: string) => `Last ${span}`,
-    custom: "Custom…",
     from: "From",
     to: "To",
     apply: "Apply",
@@ -203,7 +201,6 @@ export const strings = {
     } as Readonly<Record<string, string>>,
     showNew: "Show the new calls",
     export: "Export as JSON lines",
-    exporting: "Exporting…",
   },
   panel: {
     label: "Call",

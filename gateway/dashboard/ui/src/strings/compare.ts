@@ -2,7 +2,6 @@
 
 export const strings = {
   title: "Compare",
-  subtitle: "Two calls side by side",
   swap: "Swap",
   a: "A",
   b: "B",
@@ -15,7 +14,6 @@ export const strings = {
     list: "To the calls",
     newest: "Two newest calls",
   },
-  failed: (id: string) => `The call ${id} could not be loaded.`,
   metrics: {
     title: "Figures",
     name: "Figure",
@@ -34,7 +32,6 @@ export const strings = {
     speed: "Tokens per second",
     request_bytes: "Request",
     response_bytes: "Answer",
-    cost: "Cost",
     same: "same",
     differs: "differs",
   },

@@ -2,7 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { apiUrl, gatewayUrl, get, type Call, type List } from "../../api";
+import { gatewayUrl, get, type Call, type List } from "../../api";
 import { Button } from "../../components/button";
 import { CodeBlock } from "../../components/copy";
 import { Empty } from "../../components/empty";
@@ -67,5 +67,3 @@ export function Nothing({ where }: { where: Where }) {
     </Empty>
   );
 }
-
-export const exportUrl = (where: Where): string => apiUrl("calls/export", filtersOf(where));

@@ -27,9 +27,9 @@ export function queries(target: Target): Record<string, string>[] {
   return found;
 }
 
-const route = (verb: Verb) => (verb === "cancel" ? "calls/cancel" : verb === "delete" ? "calls/delete" : "calls/replay");
+const route = (verb: Verb) => (verb === "cancel" ? "calls/cancel" : "calls/replay");
 
-/** How many calls *verb* would concern. */
+/** How many calls *verb* would concern; what deletes goes one by one, see `removeEach`. */
 export async function dryRun(verb: Verb, asked: readonly Record<string, string>[], changes: Changes): Promise<number> {
   let matched = 0;
   for (const query of asked) matched += (await post<Bulk>(route(verb), bodyOf(verb, changes), { ...query, dry_run: "true" })).matched;
