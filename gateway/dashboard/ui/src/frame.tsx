@@ -12,7 +12,7 @@ import { Page, titlePrefix } from "./components/page";
 import { Toasts } from "./components/toast";
 import { Icon, type IconName } from "./icons";
 import { useShortcuts } from "./keys";
-import { failedLately, health, liveState, newBuild, wantsLive } from "./live";
+import { failedLately, health, liveState, newBuild, takeHeard, wantsLive } from "./live";
 import { href, navigate, pagePath, query, segments } from "./router";
 import { route } from "./routes";
 import { may } from "./session";
@@ -59,6 +59,7 @@ export function Frame() {
       <Help />
       <Palette />
       <Toasts />
+      <Announcer />
     </>
   );
 }
@@ -138,6 +139,21 @@ function HealthDot() {
 }
 
 const components = new Map<string, ComponentType>(); // of the pages that were opened before
+
+const ANNOUNCE_MS = 10_000;
+
+/** Says what happened, for those who hear the page: at most every ten seconds. */
+function Announcer() {
+  const said = useSignal("");
+  useEffect(() => {
+    const timer = setInterval(() => {
+      const { ended, failed } = takeHeard();
+      if (ended) said.value = t.frame.heard(ended, failed);
+    }, ANNOUNCE_MS);
+    return () => clearInterval(timer);
+  }, []);
+  return <p class="visually-hidden" role="status" aria-live="polite">{said.value}</p>;
+}
 
 function CurrentPage() {
   const loaded = useSignal(0);

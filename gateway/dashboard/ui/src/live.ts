@@ -60,10 +60,25 @@ effect(() => {
   failedLately.value = failedAt.length;
 });
 
+let heard = { ended: 0, failed: 0 };
+
+/** How many calls ended, and how many of them badly, since this was last asked. */
+export function takeHeard(): { ended: number; failed: number } {
+  const taken = heard;
+  heard = { ended: 0, failed: 0 };
+  return taken;
+}
+
 function tellCall(call: Call | DeletedCall): void {
   if (!("deleted" in call) && isOpen(call)) heldOpen.set(call.id, call);
   else heldOpen.delete(call.id);
-  if (!("deleted" in call) && (call.status === "failed" || call.status === "expired")) failedAt.push(serverNow());
+  if (!("deleted" in call) && !isOpen(call)) {
+    heard.ended++;
+    if (call.status === "failed" || call.status === "expired") {
+      heard.failed++;
+      failedAt.push(serverNow());
+    }
+  }
   showing ??= setTimeout(() => {
     showing = undefined;
     openCalls.value = new Map(heldOpen);

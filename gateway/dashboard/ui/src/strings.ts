@@ -20,6 +20,7 @@ export const t = {
     loadFailed: "This page could not be loaded.",
     reloadPage: "Reload",
     failed: (n: number) => `${n} failed`,
+    heard: (ended: number, failed: number) => `${ended} ${ended === 1 ? "call" : "calls"} ended${failed ? `, ${failed} failed` : ""}`,
     newBuild: "The gateway was updated.",
     notFound: { title: "Nothing here", body: "No page of the dashboard has this address.", back: "To the overview" },
   },
