@@ -196,5 +196,5 @@ async def test_recorded_bytes_are_never_a_page_of_ours(gateway, upstream):
         assert each.header("x-content-type-options") == "nosniff"
     assert "text/html" not in (given[2].header("content-type") or "")
     assert (
-        export.header("content-type") == "application/jsonl"
+        export.header("content-type") == "application/x-ndjson"
     )  # there is no export for spreadsheets
