@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 from gateway.call import WaitReason
 from gateway.config import Limits, Upstream
@@ -56,7 +57,7 @@ class Place:
         "body_bytes",
         "detached",
         "granted",
-        "on_grant",
+        "owner",
         "recovered",
         "retry",
     )
@@ -86,7 +87,7 @@ class Place:
         self.retry = retry
         self.recovered = recovered
         self.granted = False  #: it holds a slot now
-        self.on_grant: Callable[[], None] | None = None  #: called once, when one that waited has it
+        self.owner: object = None  #: whom `Admission.on_grant` tells, while it waits
 
     @property
     def reason(self) -> WaitReason:
@@ -143,6 +144,8 @@ class Admission:
         self._queued_bytes = 0
         self._refusals = 0
         self._keys: dict[str, KeySlots[Place]] = {}
+        #: told of the owner of each place that waited and has its slot now
+        self.on_grant: Callable[[Any], None] = lambda _: None
         #: told of each upstream whose limit or pause may have changed
         self.on_change: Callable[[str], None] = lambda _: None
 
@@ -333,9 +336,9 @@ class Admission:
             place._key.in_flight += 1
         place._slots.take(place, self._now(), retry=place.retry)
         place.granted = True
-        told, place.on_grant = place.on_grant, None
-        if told is not None:
-            told()
+        owner, place.owner = place.owner, None
+        if owner is not None:
+            self.on_grant(owner)
 
     def _release(self, place: Place) -> None:
         slots, key = place._slots, place._key
@@ -351,7 +354,7 @@ class Admission:
             self._take_out(place, place._entry)
             place._entry = None
             self._count(place, -1)
-            place.on_grant = None
+            place.owner = None
         if key is not None:
             key.waited_for -= place.is_waited_for
             self._refill(key)

@@ -401,24 +401,25 @@ def test_releasing_twice_gives_back_one_slot(admission: Admission):
     assert admission.statistics().in_flight == 1
 
 
-def test_one_that_waits_is_told_of_its_grant_once(admission: Admission):
+def test_the_owner_of_one_that_waits_is_told_of_its_grant_once(admission: Admission):
     configure(admission, openai=1)
+    told: list[object] = []
+    admission.on_grant = told.append
     running, place = enter(admission), enter(admission)
-    told: list[bool] = []
-    place.on_grant = lambda: told.append(place.granted)
-    assert told == []
+    place.owner = "the waiter"
 
     running.release()
-    assert told == [True]
+    assert told == ["the waiter"]
     admission.set_max_in_flight("openai", 5)
-    assert told == [True]
+    assert told == ["the waiter"]
 
 
-def test_one_that_was_given_up_is_told_nothing(admission: Admission):
+def test_the_owner_of_one_that_was_given_up_is_told_nothing(admission: Admission):
     configure(admission, openai=1)
+    told: list[object] = []
+    admission.on_grant = told.append
     running, place = enter(admission), enter(admission)
-    told: list[bool] = []
-    place.on_grant = lambda: told.append(place.granted)
+    place.owner = "the waiter"
     place.release()
     running.release()
 
