@@ -94,7 +94,7 @@ def text_condition(column: str, test: Equal | Glob, bound: Bound) -> str:
     if isinstance(test, Equal):
         value = bound.value(test.value)
         if column == "key_id":  # who has a key is known by it (`Call.client`), and has that index
-            return f"(client = 'key:' || {value} AND key_id = {value})"
+            return f"(client = 'key:' || {value} AND client <> '' AND key_id = {value})"
         return f"{column} = {value}"
     glob = f"{column} GLOB {bound.value(test.pattern)}"
     if column not in NAMES:

@@ -160,7 +160,8 @@ def _wanted(connection: sqlite3.Connection, filters: Filters, owner: str | None)
     """
     conditions, values = filters.conditions, dict(filters.values)
     if owner is not None:
-        conditions = (*conditions, "client = :owner")
+        # The second leads to the index, which leaves out those who present no credential.
+        conditions = (*conditions, "client = :owner", "client <> ''" if owner else "TRUE")
         values["owner"] = owner
     low, high = [], [] if filters.newest_seq is None else [filters.newest_seq]
     for name, cursor, towards_later in (

@@ -33,7 +33,7 @@ def questions(path: Path) -> list[tuple[str, str, int]]:
             connection.execute(
                 "SELECT id, created_ms FROM calls WHERE seq >= ? LIMIT 1", (max(1, top - back),)
             ).fetchone()
-            for back in (top * 9 // 10, 2_800, 84_000)
+            for back in (top * 9 // 10, top // 25, top // 2)
         )
         (common,) = connection.execute(
             "SELECT substr(request, 1, instr(request, ' ') - 1) FROM texts WHERE seq = ?", (top,)
@@ -72,7 +72,7 @@ def questions(path: Path) -> list[tuple[str, str, int]]:
         ("duration, rare", asked(q="dur:>10m"), SEARCH_MS),
         ("path, none", asked(path="/nowhere"), SEARCH_MS),
         ("last day, failed", asked(since=since(day), status="failed"), LIST_MS),
-        ("last month, rare", asked(since=since(month), q="dur:>10m"), LIST_MS),
+        ("last weeks, rare", asked(since=since(month), q="dur:>10m"), LIST_MS),
         ("count, all", "/-/calls/count", LIST_MS),
         ("count, common", "/-/calls/count?model=gpt-4o", LIST_MS),
         ("count, failed", "/-/calls/count?status=failed", LIST_MS),
@@ -118,7 +118,9 @@ def gateway(journal: Path, rate: int, directory: Path) -> Iterator[Process]:
         command = [sys.executable, str(HERE / "upstream.py"), "--latency-s", "0.06"]
         api = stack.enter_context(running(command, core=1, log=directory / "upstream.log"))
         config = directory / "config.toml"
-        config.write_text(CONFIG.format(journal=journal.resolve(), upstream=api.url))
+        settings = CONFIG.format(journal=journal.resolve(), upstream=api.url)
+        keep = "keep_bodies_days = 0\nkeep_calls_days = 0\ndurability"
+        config.write_text(settings.replace("durability", keep))
         command = [sys.executable, "-m", "gateway", "run", "--config", str(config), "--port", "0"]
         process = stack.enter_context(running(command, core=0, log=directory / "gateway.log"))
         if rate:
