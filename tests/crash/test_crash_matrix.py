@@ -69,6 +69,7 @@ async def test_the_checker_finds_what_a_journal_that_answers_early_loses(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("durability", ["process", "power-loss"])
 @pytest.mark.parametrize("seed", range(25))
 async def test_matrix_of_random_instants(tmp_path, upstream, durability, seed):
@@ -82,6 +83,7 @@ async def test_matrix_of_random_instants(tmp_path, upstream, durability, seed):
 
 @needs_strace
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("syscall", "nth"),
     [
@@ -112,6 +114,7 @@ async def test_matrix_of_commits_and_sends(tmp_path, upstream, syscall, nth):
 
 @needs_strace
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("syscall", "error", "nth"),
     [
