@@ -55,7 +55,7 @@ export const strings = {
     scopesFixed: "What a key may do never changes: make another one for that.",
     included: (by: string) => `included in ${by}`,
     expires: "Valid",
-    expiry: { kept: (when: string) => `until ${when}, as it is`, never: "for ever", d7: "7 days", d30: "30 days", d90: "90 days", d365: "1 year" },
+    expiry: { kept: (when: string) => `until ${when}, as it is`, never: "for ever", d7: "for 7 days", d30: "for 30 days", d90: "for 90 days", d365: "for 1 year" },
     limits: "Limits",
     limitsHint: "Empty: no limit. Beyond one a request is refused with 429; a detached call waits for its turn in flight.",
     limit: { max_in_flight: "In flight", requests_per_minute: "Requests a minute", tokens_per_minute: "Tokens a minute", tokens_per_day: "Tokens a day (UTC)" },
@@ -81,7 +81,7 @@ export const strings = {
   },
   none: {
     title: "No keys yet",
-    body: "On this machine nobody has to say who they are. Keys let other machines and people in, tell their calls apart, and bound what each may use. The first one can be made here or on the command line, even before the gateway runs:",
+    body: "A key lets a program or a person in, tells their calls from others', and bounds what they may use. Make one here, or on the command line, even before the gateway runs:",
     then: "Then every request needs one once config.toml says so:",
     command: "Make a key with the command",
     config: "Require a key",
@@ -108,6 +108,9 @@ export const strings = {
     range: "Range",
     ranges: { "1h": "1 h", "24h": "24 h", "7d": "7 d", "30d": "30 d" },
     noLimits: "It has no limits.",
-    ofKey: (n: string) => `${n} calls`,
+    expires: "Expires",
+    attempts: (n: string) => `${n} attempts`,
+    p50: (time: string) => `p50 ${time}`,
+    total: (n: string) => `${n} in all`,
   },
 } as const;

@@ -22,7 +22,7 @@ import { Allowed, KeyState, Limits, Scopes } from "./shown";
 
 export function AllKeys() {
   const loaded = useGet<KeyList>("keys");
-  useEvery(5000, loaded.reload);
+  useEvery(2000, loaded.reload);
   const asking = useSignal<{ of?: Key } | null>(null);
   const made = useSignal<Made | null>(null);
   const all = loaded.data.value?.data;
@@ -95,8 +95,7 @@ function None({ create }: { create: preact.ComponentChildren }) {
       <Empty icon="keys" title={s.none.title} actions={create}><p>{s.none.body}</p></Empty>
       <div class="keys-teach">
         <CodeBlock text="gateway keys create ops --scope admin" label={s.none.command} />
-        <p class="muted">{s.none.then}</p>
-        <CodeBlock text={"[auth]\nrequired = true"} label={s.none.config} />
+        {!session.value?.required && <><p class="muted">{s.none.then}</p><CodeBlock text={"[auth]\nrequired = true"} label={s.none.config} /></>}
       </div>
     </div>
   );

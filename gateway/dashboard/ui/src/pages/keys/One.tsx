@@ -68,13 +68,13 @@ function Numbers({ stats, calls, id }: { stats: Stats | undefined; calls: string
   const of = (part: number, all: number) => percent(all ? part / all : 0);
   return (
     <div class="metrics">
-      <Metric label={s.calls} value={totals ? short(totals.calls) : "–"} href={calls} />
+      <Metric label={s.calls} value={totals ? short(totals.calls) : "–"} note={totals && s.attempts(short(totals.attempts))} href={calls} />
       <Metric label={s.succeeded} value={totals ? of(totals.succeeded, totals.calls) : "–"} note={totals && count(totals.succeeded)} href={href("calls", { q: `key:${id} status:succeeded` })} />
       <Metric label={s.failed} value={totals ? of(bad, totals.calls) : "–"} note={totals && count(bad)} tone={totals && totals.calls && bad / totals.calls >= 0.05 ? "bad" : undefined} href={href("calls", { q: `key:${id} status:failed,expired` })} />
       <Metric label={s.limited} value={totals ? of(totals.rate_limited, totals.attempts) : "–"} note={totals && count(totals.rate_limited)} />
-      <Metric label={s.p95} value={duration(totals?.duration_ms.p95)} />
-      <Metric label={s.queue} value={duration(totals?.queued_ms.p95)} />
-      <Metric label={s.tokens} value={totals ? <>{short(totals.input_tokens)} <small>→</small> {short(totals.output_tokens)}</> : "–"} />
+      <Metric label={s.p95} value={duration(totals?.duration_ms.p95)} note={totals && s.p50(duration(totals.duration_ms.p50))} />
+      <Metric label={s.queue} value={duration(totals?.queued_ms.p95)} note={totals && s.p50(duration(totals.queued_ms.p50))} />
+      <Metric label={s.tokens} value={totals ? <>{short(totals.input_tokens)} <small>→</small> {short(totals.output_tokens)}</> : "–"} note={totals && s.total(short(totals.total_tokens))} />
     </div>
   );
 }
@@ -89,7 +89,7 @@ function About({ of: key }: { of: Key }) {
       <dt>{strings.columns.created}</dt><dd><Time at={key.created_at} /></dd>
       <dt>{s.madeBy}</dt><dd>{madeBy === "anonymous" ? <span class="muted">{s.madeByNobody}</span> : madeBy === "cli" ? "gateway keys" : <a href={href(["keys", madeBy])}><code>gw_{madeBy}…</code></a>}</dd>
       <dt>{strings.columns.used}</dt><dd>{key.last_used_at ? <Time at={key.last_used_at} /> : <span class="muted">{strings.never}</span>}</dd>
-      {key.expires_at && stateOf(key) !== "revoked" && <><dt>{strings.expired}</dt><dd><Time at={key.expires_at} /></dd></>}
+      {key.expires_at && stateOf(key) !== "revoked" && <><dt>{s.expires}</dt><dd><Time at={key.expires_at} /></dd></>}
     </dl>
   );
 }

@@ -19,11 +19,8 @@ export function Secret({ of: made, onClose }: { of: Made; onClose: () => void })
   return (
     <Dialog open wide title={s.title(made.name)} onClose={leave} actions={<Button kind="primary" icon="check" onClick={onClose}>{s.done}</Button>}>
       <div class={warned.value ? "notice bad" : "notice warn"} role={warned.value ? "alert" : undefined}><Icon name="warning" /><span>{warned.value ? s.sure : s.once}</span></div>
-      <h3>{s.key}</h3>
-      <CodeBlock text={made.key} label={s.key} />
-      <h3>{s.example}</h3>
-      <CodeBlock text={example(made)} label={s.example} />
-      <p class="muted">{s.where}</p>
+      <section class="key-told"><h3>{s.key}</h3><CodeBlock text={made.key} label={s.key} /></section>
+      <section class="key-told"><h3>{s.example}</h3><CodeBlock text={example(made)} label={s.example} /><p class="muted">{s.where}</p></section>
     </Dialog>
   );
 }

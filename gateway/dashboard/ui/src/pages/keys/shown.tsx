@@ -12,15 +12,15 @@ export function KeyState({ of: key }: { of: Key }) {
     : state === "expired" ? (["expired", key.expires_at && date(key.expires_at)] as const)
     : (["cancelled", key.revoked_at && date(key.revoked_at)] as const);
   return (
-    <span class={`state ${look}`}>
-      <Icon name={look} size={14} />{s[state]}
-      {detail && <span class="state-detail" title={dayAndTime(key.revoked_at ?? key.expires_at ?? 0)}>{detail}</span>}
+    <span class="key-state">
+      <span class={`state ${look}`}><Icon name={look} size={14} />{s[state]}</span>
+      {detail && <small class="muted" title={dayAndTime(key.revoked_at ?? key.expires_at ?? 0)}>{detail}</small>}
     </span>
   );
 }
 
 export function Scopes({ of: { scopes } }: { of: Key }) {
-  return <span class="key-chips">{widest(scopes).map((scope) => <span class="chip" key={scope} title={s.scopeAbout[scope]}>{scope}</span>)}</span>;
+  return <span class="key-scope-names">{widest(scopes).map((scope) => <code key={scope} title={s.scopeAbout[scope]}>{scope}</code>)}</span>;
 }
 
 /** A bar for each limit it has. */
