@@ -22,6 +22,7 @@ from gateway import config
 from gateway.errors import (
     BadHost,
     BadRequest,
+    BodyTooLarge,
     Forbidden,
     GatewayError,
     JournalUnavailable,
@@ -40,6 +41,8 @@ log = structlog.get_logger()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RawHandler = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 
+MOST_BODY_BYTES = 1_048_576  # of a request for one of the gateway's own routes …
+BODY_S = 30.0  # … within which it is here
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -66,7 +69,7 @@ def make_app(
 ) -> web.Application:
     """The gateway's own API. Errors of its handlers become problem details (RFC 9457)."""
     own = _Own(settings, rng, gate)
-    app = web.Application(middlewares=[own.answer], client_max_size=1_048_576)
+    app = web.Application(middlewares=[own.answer], client_max_size=MOST_BODY_BYTES)
     for route in routes:
         handling = {**route.kwargs, "expect_handler": own.expect}
         app.add_routes([web.RouteDef(route.method, route.path, route.handler, handling)])
@@ -99,6 +102,9 @@ class _Own:
             response = self._problem(refused, request, status=405)
             response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
             return response
+        except web.HTTPRequestEntityTooLarge:
+            too_large = BodyTooLarge(f"this takes a body of at most {MOST_BODY_BYTES} bytes")
+            return self._problem(too_large, request)
         except web.HTTPNotFound:
             return self._problem(NotFound("there is nothing at this path"), request)
 
@@ -138,6 +144,8 @@ async def _protect(request: web.Request, response: web.StreamResponse) -> None:
 async def _done(request: web.Request, handler: Handler, gate: Gate) -> web.StreamResponse:
     """What *handler* answers; what it did is in the audit trail, also where nobody waits for it."""
     noted = gate.note(request) if request.method == "GET" else None
+    if not gate.is_public(request):  # the doors read for themselves, and less
+        await _arrived(request)
     try:
         response = await handler(request)
         if request.method != "GET" and response.status < 400:
@@ -150,6 +158,15 @@ async def _done(request: web.Request, handler: Handler, gate: Gate) -> web.Strea
         with contextlib.suppress(JournalUnavailable):
             await noted
     return response
+
+
+async def _arrived(request: web.Request) -> None:
+    """Have the whole body here, so that no handler waits for it. Raises: BadRequest."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            await request.read()
+    except TimeoutError:
+        raise BadRequest(f"the body did not arrive within {BODY_S:g} s") from None
 
 
 async def _asked(request: web.Request) -> JsonValue:

@@ -165,6 +165,11 @@ class Gate:
         elif access.scope and not identity.has(access.scope):
             raise Forbidden(f"this needs the scope {access.scope}")
 
+    def is_public(self, request: web.Request) -> bool:
+        """Whether *request* is for a route that is open to everybody."""
+        access = self._access(request)
+        return access is not None and access.public
+
     def note(self, request: web.Request, asked: JsonValue = None) -> asyncio.Future[None] | None:
         """Have *request* written to the audit trail, where its route wants that; *asked*: its body."""
         access, identity = self._access(request), request.get(IDENTITY)

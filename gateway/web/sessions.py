@@ -5,6 +5,7 @@ hash of its id is kept, and it lives in RAM: a restart signs everybody out. It o
 `/-/`, and never travels upstream.
 """
 
+import asyncio
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ from gateway.web.keyring import KeyRing
 IDLE_S, ABSOLUTE_S = 30 * 60.0, 12 * 3600.0
 MAX_SESSIONS = 1_000
 MAX_LOGIN_BYTES = 8_192
+LOGIN_S = 10.0  # within which these are here
 
 
 @dataclass(slots=True)
@@ -194,12 +196,16 @@ class _Login(BaseModel):
 
 
 async def _small_body(request: web.Request) -> bytes:
-    """A body from somebody who is not known yet. Raises: BodyTooLarge."""
+    """A body from somebody who is not known yet. Raises: BodyTooLarge, BadRequest - it drips."""
     body = b""
-    while piece := await request.content.readany():
-        body += piece
-        if len(body) > MAX_LOGIN_BYTES:
-            raise BodyTooLarge("this is longer than any key")
+    try:
+        async with asyncio.timeout(LOGIN_S):
+            while piece := await request.content.readany():
+                body += piece
+                if len(body) > MAX_LOGIN_BYTES:
+                    raise BodyTooLarge("this is longer than any key")
+    except TimeoutError:
+        raise BadRequest(f"the body did not arrive within {LOGIN_S:g} s") from None
     return body
 
 
