@@ -109,7 +109,7 @@ async def test_a_key_sees_its_own_calls_only_also_as_they_happen(gateway, upstre
         ):  # fmt: skip
             await page.get_by_role("link", name=name, exact=True).click()
             await expect(page.locator("main")).to_contain_text(f"needs the scope {lacking}")
-        await assert_accessible(page)
+        await assert_accessible(page, "main")
         await page.get_by_role("link", name="Settings", exact=True).click()
         await expect(page.get_by_role("heading", name="This browser")).to_be_visible()
         await expect(page.get_by_role("heading", name="Journal")).to_have_count(0)

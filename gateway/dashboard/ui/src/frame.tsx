@@ -15,7 +15,7 @@ import { useShortcuts } from "./keys";
 import { failedLately, health, liveState, newBuild, takeHeard, wantsLive } from "./live";
 import { href, navigate, pagePath, query, segments } from "./router";
 import { route } from "./routes";
-import { may } from "./session";
+import { may, sessionKnown } from "./session";
 import { Denied, OpenToAll, User } from "./signed-in";
 import { t } from "./strings";
 import { isDark, theme, toggleTheme } from "./theme";
@@ -189,6 +189,7 @@ function CurrentPage() {
     return <Empty icon="warning" title={t.frame.loadFailed} actions={<Button onClick={() => location.reload()}>{t.frame.reloadPage}</Button>} />;
   }
   // The page we come from goes at once: it reads the address, which is no longer its own.
+  if (!sessionKnown.value) return null;
   if (found.needs && !may(found.needs)) return <Denied page={t.nav[found.name as keyof typeof t.nav] ?? t.nav.calls} needs={found.needs} />;
   const Component = components.get(found.name);
   void loaded.value; // drawn again when the page is here

@@ -1,4 +1,5 @@
-// Where the dashboard begins: router, clock, keys, who looks at it and the event stream, then the frame around the pages.
+// Where the dashboard begins: router, clock and keys, who looks at it and then the event stream, and the
+// frame around the pages.
 
 import { render } from "preact";
 import { startClock } from "./clock";
@@ -12,6 +13,5 @@ import "./theme";
 startRouter();
 startClock();
 startKeys();
-await startSession();
-startLive();
+void startSession().then(startLive);
 render(<Frame />, document.getElementById("app")!);

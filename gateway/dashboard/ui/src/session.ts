@@ -1,8 +1,8 @@
-// Who looks at this dashboard, and what they may: known before the first page is drawn.
+// Who looks at this dashboard, and what they may: asked before any page is drawn.
 //
 // The gateway decides; this only keeps us from offering, or asking for, what it would refuse.
 
-import { signal } from "@preact/signals";
+import { batch, signal } from "@preact/signals";
 import { get, onSignedOut, remove, type Call } from "./api";
 import { t } from "./strings";
 
@@ -24,10 +24,16 @@ export interface Session {
 
 /** Null where the gateway did not say: then everything is offered, and the gateway refuses. */
 export const session = signal<Session | null>(null);
+/** Whether it was asked: before that no page asks for anything. */
+export const sessionKnown = signal(false);
 
 export async function startSession(): Promise<void> {
   onSignedOut(toLogin);
-  session.value = await get<Session>("session").catch(() => null);
+  const told = await get<Session>("session").catch(() => null);
+  batch(() => {
+    session.value = told;
+    sessionKnown.value = true;
+  });
 }
 
 export const may = (scope: Scope): boolean => session.value?.scopes.includes(scope) ?? true;
