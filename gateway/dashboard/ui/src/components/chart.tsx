@@ -189,7 +189,7 @@ function make(element: HTMLElement, latest: { current: Props }): uPlot {
   const plot = new uPlot(
     {
       ...sizeOf(element),
-      padding: [8, 6, 0, 0],
+      padding: [8, 18, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: true, y: false, setScale: false }, points: { show: false } },
       scales: {

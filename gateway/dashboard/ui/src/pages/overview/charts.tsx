@@ -29,10 +29,13 @@ export function Charts({ stats }: { stats: Stats }) {
     { label: s.p95, values: column((step) => step[kind.value].p95), color: "--fill-queued" },
     { label: s.p99, values: column((step) => step[kind.value].p99), color: "--fill-failed" },
   ], [drawn, kind.value]);
+  const fullest = Math.max(4, ...drawn.map((step) => Math.max(step.in_flight_max, step.queued_max)));
+  const limit = drawn.at(-1)?.limit ?? 0;
   const load = useMemo<Line[]>(() => [
     { label: s.inFlight, values: column((step) => step.in_flight_max), color: "--fill-running", draw: "area" },
     { label: s.queued, values: column((step) => step.queued_max), color: "--fill-queued", draw: "area" },
-    { label: s.limit, values: column((step) => step.limit || null), color: "--line-control", draw: "dashes" },
+    // A limit far above would press everything else to the ground; the card above names it anyway.
+    ...(limit && limit <= 4 * fullest ? [{ label: s.limit, values: column((step) => step.limit || null), color: "--line-control", draw: "dashes" as const }] : []),
   ], [drawn]);
   const tokens = useMemo<Line[]>(() => [
     { label: s.output, values: column((step) => step.output_tokens), color: "--fill-accent", draw: "bars" },
@@ -63,7 +66,7 @@ export function Charts({ stats }: { stats: Stats }) {
       />
       <Chart
         {...shared} title={s.load} lines={load} format={short} atLeast={4}
-        summary={s.loadSummary(highest((step) => step.in_flight_max), highest((step) => step.queued_max), count(drawn.at(-1)?.limit ?? 0))}
+        summary={s.loadSummary(highest((step) => step.in_flight_max), highest((step) => step.queued_max), count(limit))}
       />
       <Chart {...shared} title={s.tokens} lines={tokens} format={short} summary={s.tokensSummary(count(totals?.input_tokens ?? 0), count(totals?.output_tokens ?? 0))} />
     </div>
