@@ -77,7 +77,9 @@ async def test_signing_out_ends_the_session(gateway, visit):
         card = page.get_by_role("region", name="Signed in: ops")
         await expect(card).to_contain_text("everything, keys included")
         await assert_accessible(page, "#user")
-        await card.get_by_role("button", name="Sign out").click()
+        async with page.expect_request(lambda request: request.method == "DELETE") as asked:
+            await card.get_by_role("button", name="Sign out").click()
+        assert (await asked.value).headers["x-gateway-csrf"] == "1"
         await expect(page).to_have_url(FORM)
         await page.goto(f"{gw.url}/-/ui/settings")
 
