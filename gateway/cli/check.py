@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from gateway.config import as_toml, load, masked
+from gateway.config import as_toml, exposed_secrets, load, masked
 from gateway.errors import ConfigError
 
 
@@ -28,4 +28,6 @@ def check(context: click.Context, path: Path, *, as_json: bool) -> None:
     except ConfigError as error:
         click.echo(error.message, err=True)
         context.exit(2)
+    if exposed := exposed_secrets(config):
+        click.echo(f"{path}: others may read the file, with {', '.join(exposed)}", err=True)
     click.echo(json.dumps(masked(config), indent=2) if as_json else as_toml(config), nl=as_json)

@@ -60,7 +60,13 @@ async def _serve(load: Callable[[], config.Config]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped)
     loop.add_signal_handler(signal.SIGHUP, hup.set)
-    async with open_service(load(), load=load) as service:
+    settings = load()
+    if exposed := config.exposed_secrets(settings):
+        click.echo(
+            f"gateway: {settings.path}: others may read the file, with {', '.join(exposed)}",
+            err=True,
+        )
+    async with open_service(settings, load=load) as service:
         click.echo(f"gateway: listening on {service.url}")
         sys.stdout.flush()
         click.echo(f"gateway: dashboard at {service.url}/", err=True)

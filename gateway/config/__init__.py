@@ -22,7 +22,7 @@ from gateway.config.models import (
     reload_refusals,
 )
 from gateway.config.showing import as_toml, masked
-from gateway.config.sources import settings_json
+from gateway.config.sources import exposed_secrets, settings_json
 
 __all__ = [
     "Auth",
@@ -37,6 +37,7 @@ __all__ = [
     "Webhooks",
     "as_toml",
     "config_keys",
+    "exposed_secrets",
     "load",
     "load_journal",
     "load_journal_path",

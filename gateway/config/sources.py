@@ -41,6 +41,18 @@ def settings_json(config: Config, live: Values) -> list[dict[str, JsonValue]]:
     return shown
 
 
+def exposed_secrets(config: Config) -> list[str]:
+    """The keys whose secrets stand in the file itself, where others than its owner may read it."""
+    try:
+        mode = config.path.stat().st_mode
+    except OSError:
+        return []
+    if not mode & 0o077:
+        return []
+    secrets = (key for key, value in _values(config) if value == "[set]")
+    return [key for key in secrets if config.sources.get(key) == "file"]
+
+
 def _bare(config: Config) -> Config:
     """The same upstreams with nothing said but what has to be."""
     upstreams = {name: {"base_url": each.base_url} for name, each in config.upstreams.items()}

@@ -43,6 +43,21 @@ def test_json_says_the_same(run):
     assert shown["webhooks"]["secret"] is None
 
 
+@pytest.mark.parametrize(
+    ("key", "mode", "is_told"),
+    [("sk-1", 0o644, True), ("sk-1", 0o640, True), ("sk-1", 0o600, False), ("${K}", 0o644, False)],
+)
+def test_a_secret_that_others_may_read_is_told(run, tmp_path, key, mode, is_told):
+    path = tmp_path / "keyed.toml"
+    path.write_text(f'[upstreams.a]\nbase_url = "mock:"\napi_key = "{key}"\n')
+    path.chmod(mode)
+    done = run(None, "--config", str(path), K="sk-2")
+
+    assert done.exit_code == 0
+    told = f"{path}: others may read the file, with upstreams.a.api_key\n"
+    assert done.stderr == (told if is_told else "")
+
+
 def test_every_problem_goes_to_stderr_with_exit_code_2(run, tmp_path):
     other = tmp_path / "other.toml"
     other.write_text("[server]\nprot = 1\n" + KEYED, encoding="utf-8")
