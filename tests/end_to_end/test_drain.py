@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from tests import configuration
 from tests import gateway_process as processes
 from tests.steps import Gate, held, stream
 
@@ -100,6 +101,17 @@ async def test_what_is_not_done_in_time_is_told_so(gateway_process, upstream, ho
         assert (call["status"], call["error"]["code"]) == ("failed", "interrupted")
         (attempt,) = call["attempts"]
         assert (attempt["outcome"], attempt["ambiguous"]) == ("interrupted", True)
+
+
+async def test_without_the_parser_that_withstands_smuggling_it_does_not_start(
+    tmp_path, upstream, monkeypatch
+):
+    monkeypatch.setenv("AIOHTTP_NO_EXTENSIONS", "1")
+    path = configuration.write(tmp_path / "config.toml", f"{upstream.url}/v1")
+    code, _, said = await processes.run("run", "--config", str(path))
+
+    assert code == 2
+    assert said.endswith("unset AIOHTTP_NO_EXTENSIONS\n")
 
 
 async def test_a_call_nobody_waits_for_is_given_back_for_the_next_start(gateway_process, upstream):

@@ -77,6 +77,24 @@ async def test_a_hundred_requests_with_one_idempotency_key_are_one_call(gateway,
     assert upstream.hits == 1
 
 
+@pytest.mark.parametrize(
+    "other",
+    [{"json": {"n": 2}}, {"path": "/v1/completions"}, {"path": "/v1/chat/completions?x=1"}],
+    ids=["body", "path", "query"],
+)
+async def test_one_idempotency_key_for_two_requests_is_refused(gateway, upstream, other):
+    once = [("Idempotency-Key", "once")]
+    async with gateway() as gw:
+        first = await gw.chat(headers=once)
+        refused = await gw.chat(headers=once, **other)
+        elsewhere = await gw.chat(headers=[*once, ("Authorization", "Bearer another")], **other)
+
+    assert (first.status, elsewhere.status) == (200, 200)
+    assert (refused.status, refused.code) == (422, "idempotency_mismatch")
+    assert refused.header("x-gateway-call-id") is None
+    assert upstream.hits == 2
+
+
 async def test_a_replayed_conflict_stops_the_clients_own_retries_too(gateway, upstream):
     upstream.answer = Answer(409, headers=(("x-should-retry", "true"),), body=b"taken")
     async with gateway() as gw:

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.web.access import ROUTES
 from tests.scripted_upstream import ScriptedUpstream
+from tests.security.keys import REQUIRED, by, make_key
 from tests.steps import Answer, raw
 
 # -- lines of heads
@@ -125,6 +126,25 @@ async def test_nothing_in_a_request_chooses_the_upstreams_address(gateway, upstr
     assert sum(each.status == 200 for each in sent) == upstream.hits
     for request in upstream.requests:
         assert request.header("host") == f"127.0.0.1:{upstream.port}"
+
+
+async def test_whom_a_forwarding_header_names_is_believed_of_nobody(gateway, upstream):
+    async with gateway(auth=REQUIRED) as gw:
+        key = (await make_key(gw))["key"]
+        guesses = [
+            await gw.request(
+                "GET", "/-/calls", headers=[*by("gw_a_b"), ("X-Forwarded-For", f"10.0.0.{n}")]
+            )
+            for n in range(22)
+        ]
+        claimed = [("X-Forwarded-For", "10.0.0.1"), ("X-Forwarded-Proto", "https")]
+        answer = await gw.request("GET", "/v1/x", headers=[*by(key), *claimed])
+        page = await gw.request("POST", "/-/session", json={"key": key}, headers=claimed)
+
+    assert [each.status for each in guesses[-2:]] == [429, 429]
+    assert answer.status == 200
+    assert upstream.request.header("x-forwarded-for") == "10.0.0.1"  # it travels as it was sent
+    assert "__Host-gw" not in (page.header("set-cookie") or "")
 
 
 # -- whose name a request asks for
