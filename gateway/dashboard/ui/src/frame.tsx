@@ -5,8 +5,7 @@ import type { ComponentType } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { Button } from "./components/button";
 import { Confirmations } from "./components/dialog";
-import { Help, helpOpen } from "./components/help";
-import { Palette, paletteOpen } from "./components/palette";
+import { Help, helpOpen, paletteOpen } from "./components/help";
 import { Empty } from "./components/empty";
 import { Page, titlePrefix } from "./components/page";
 import { Toasts } from "./components/toast";
@@ -57,7 +56,7 @@ export function Frame() {
       </div>
       <Confirmations />
       <Help />
-      <Palette />
+      <LazyPalette />
       <Toasts />
       <Announcer />
     </>
@@ -139,6 +138,17 @@ function HealthDot() {
 }
 
 const components = new Map<string, ComponentType>(); // of the pages that were opened before
+
+/** The command palette, loaded when it is first wanted. */
+function LazyPalette() {
+  const palette = useSignal<ComponentType | null>(null);
+  const open = paletteOpen.value;
+  useEffect(() => {
+    if (open && !palette.value) void import("./components/palette").then((module) => { palette.value = module.Palette; });
+  }, [open]);
+  const Palette = palette.value;
+  return open && Palette ? <Palette /> : null;
+}
 
 const ANNOUNCE_MS = 10_000;
 

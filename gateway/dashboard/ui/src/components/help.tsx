@@ -4,6 +4,7 @@ import { t } from "../strings";
 import { Dialog } from "./dialog";
 
 export const helpOpen = signal(false);
+export const paletteOpen = signal(false);
 
 /** Every shortcut that works on this page. */
 export function Help() {

@@ -1,15 +1,13 @@
 // Everything the dashboard can do, by name: pages, commands, a call by its id, a search.
 
-import { signal, useSignal } from "@preact/signals";
+import { useSignal } from "@preact/signals";
 import { useEffect, useId, useRef } from "preact/hooks";
 import { Icon, type IconName } from "../icons";
 import { groups } from "../keys";
 import { liveUpstreams } from "../live";
 import { href, navigate } from "../router";
 import { t } from "../strings";
-import { Keys } from "./help";
-
-export const paletteOpen = signal(false);
+import { Keys, paletteOpen } from "./help";
 
 interface Entry {
   label: string;
@@ -19,10 +17,6 @@ interface Entry {
 }
 
 export function Palette() {
-  return paletteOpen.value ? <Open /> : null;
-}
-
-function Open() {
   const dialog = useRef<HTMLDialogElement>(null);
   const list = useRef<HTMLUListElement>(null);
   const text = useSignal("");
