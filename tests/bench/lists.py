@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -87,6 +88,12 @@ def questions(path: Path) -> list[tuple[str, str, int]]:
     ]
 
 
+def ask(url: str, path: str) -> dict[str, object]:
+    """The JSON at *path*."""
+    with urllib.request.urlopen(url + path, timeout=30) as answer:
+        return json.load(answer)
+
+
 def measure(url: str, path: str, rounds: int) -> tuple[float, float, str]:
     """p50 and p95 in ms, and what came of it."""
     place = urlsplit(url)
@@ -128,7 +135,8 @@ def gateway(journal: Path, rate: int, directory: Path) -> Iterator[Process]:
             load += ["--rate", str(rate), "--duration-s", "3600"]
             sending = stack.enter_context(subprocess.Popen(load, stdout=subprocess.DEVNULL))
             stack.callback(sending.terminate)
-        time.sleep(2.0)
+        while ask(process.url, "/-/journal")["integrity"] == "checking":
+            time.sleep(0.5)  # the whole file is read once after a start
         yield process
 
 
