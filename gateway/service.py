@@ -70,6 +70,7 @@ from gateway.web.relayed import Relayed
 
 log = structlog.get_logger()
 
+LOOK_AGAIN_S = 0.5  # at a stop, whether the journal can be written
 BACKLOG = 1024  # connections the kernel holds for us: 128 lets a burst of 200 stall for a second
 
 
@@ -207,7 +208,15 @@ class Service:
             async with asyncio.timeout(self.settings.server.drain_s):
                 while not stop_now.is_set() and (kept := self.relay.kept_while_draining()):
                     await _over_or(stop_now, kept[0])
-        await self.relay.give_all_back()
+        await self.give_back()
+
+    async def give_back(self) -> None:
+        """Leave what is open to the next start. A journal that cannot be written is not waited for."""
+        async with asyncio.TaskGroup() as tasks:
+            giving = tasks.create_task(self.relay.give_all_back())
+            while not (await asyncio.wait([giving], timeout=LOOK_AGAIN_S))[0]:
+                if self.journal.statistics().unavailable_since is not None:
+                    self.journal.close()  # one last try; the file knows these calls as open
 
 
 def check_live(old: config.Config, new: config.Config) -> None:
@@ -382,7 +391,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
         stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, listener, ssl_context=service.tls, backlog=BACKLOG).start()
         stack.callback(events.close)
-        stack.push_async_callback(relay.give_all_back)
+        stack.push_async_callback(service.give_back)
         service.listens_at(*runner.addresses[0][:2])
         gc.collect()
         gc.freeze()  # what lives as long as the process is never looked at again,

@@ -135,3 +135,20 @@ async def test_another_wall_clock_moves_no_timer(tmp_path, upstream, jump_s):
     assert all(0 <= call["duration_ms"] < 30_000 for call in calls)
     assert [call["id"] for call in listed] == [calls[1]["id"], calls[0]["id"]]
     assert upstream.hits == 2
+
+
+async def test_a_stop_does_not_wait_for_a_journal_that_is_gone(gateway_process, upstream, tmp_path):
+    upstream.answer = held(Gate())
+    async with gateway_process(server={"drain_s": 0.2}) as gw:
+        waiting = await gw.send_chat()
+        await gw.chat(headers=[("Prefer", "respond-async")])
+        await upstream.wait_hits(2)
+        for each in tmp_path.glob("gateway.db*"):
+            each.rename(each.with_name(f"moved-{each.name}"))
+        await until(gw, 503)
+        gw.terminate()
+        told = await waiting.read()
+        code = await gw.wait()
+
+    assert told.code == "interrupted"
+    assert code == 0
