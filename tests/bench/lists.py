@@ -48,7 +48,7 @@ def questions(path: Path) -> list[tuple[str, str, int]]:
 
     return [
         ("first page", asked(), LIST_MS),
-        ("first page of 1000", asked(limit="1000"), LIST_MS),
+        ("first page of 1000", asked(limit="1000"), SEARCH_MS),
         ("deep page", asked(after=deep[0]), LIST_MS),
         ("oldest first", asked(order="asc"), LIST_MS),
         ("model, common", asked(model="gpt-4o-mini"), LIST_MS),
@@ -73,7 +73,7 @@ def questions(path: Path) -> list[tuple[str, str, int]]:
         ("duration, rare", asked(q="dur:>10m"), SEARCH_MS),
         ("path, none", asked(path="/nowhere"), SEARCH_MS),
         ("last day, failed", asked(since=since(day), status="failed"), LIST_MS),
-        ("last weeks, rare", asked(since=since(month), q="dur:>10m"), LIST_MS),
+        ("last weeks, rare", asked(since=since(month), q="dur:>10m"), SEARCH_MS),
         ("count, all", "/-/calls/count", LIST_MS),
         ("count, common", "/-/calls/count?model=gpt-4o", LIST_MS),
         ("count, failed", "/-/calls/count?status=failed", LIST_MS),
