@@ -314,8 +314,8 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
         events = service.events = Events(
             watch, now=now, build=dashboard.build,
             stats=Pulse(
-                relay=relay, admission=service.admission, journal=journal, metrics=metrics,
-                watch=watch, now=now,
+                standing=relay.standing, admission=service.admission, journal=journal,
+                metrics=metrics, watch=watch, now=now,
             ),
             upstream=lambda name: upstreams.shown(
                 service.settings.upstreams, name, service.admission
@@ -365,7 +365,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             gate=guard.gate,
         )  # fmt: skip
         app[READER] = reader
-        app[CALLS] = relay
+        app[CALLS] = relay.standing
         relayed = Relayed(
             relay=relay, settings=lambda: service.settings, metrics=metrics,
             client_hash=_hasher(journal.client_key), next_seq=journal.next_seq,

@@ -12,7 +12,6 @@ import contextlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from sys import intern
 
 import structlog
 
@@ -32,10 +31,12 @@ from gateway.journal.reader import Reader
 from gateway.journal.writer import Journal
 from gateway.relay.admission import Admission, Place
 from gateway.relay.live_call import Client, Ended, LiveCall
+from gateway.relay.parking import is_parked, park
 from gateway.relay.recorder import Recorder
 from gateway.relay.report import Report
 from gateway.relay.restart import cut_by_crash, end_at_start, end_at_stop, survives_restart
 from gateway.relay.retry import Again, Final, may_repeat, next_step, retry_after_s
+from gateway.relay.standing import Standing
 from gateway.relay.twins import Twins
 from gateway.relay.upstream import Upstream
 from gateway.relay.watching import Watch
@@ -79,6 +80,7 @@ class Relay:
         self.upstreams: Mapping[str, Upstream] = {}
         self.limits = config.Limits()
         self.calls: dict[str, LiveCall] = {}
+        self.standing = Standing(self.calls, admission)
         self.draining = False
         #: what the start found open: still queued; in flight and to go again; ended
         self.recovered = {"queued": 0, "retried": 0, "failed": 0}
@@ -156,7 +158,7 @@ class Relay:
             since = min(since, self._epoch + call.created_at)
         return self._admission.enter(
             call.upstream, flow=call.flow, priority=call.options.priority, since=since,
-            body_bytes=0 if _is_parked(call) else call.request.body_bytes, detached=call.detached,
+            body_bytes=0 if is_parked(call) else call.request.body_bytes, detached=call.detached,
             retry=retry, recovered=recovered, key_id=call.key_id,
         )  # fmt: skip
 
@@ -213,8 +215,8 @@ class Relay:
                 self._begin_attempt(live)
             await self._journal.accept(call)
             live.accepted.set_result(None)
-            if not live.place.granted and _is_parked(call):
-                _park(call)
+            if not live.place.granted and is_parked(call):
+                park(call)
             self._changed(live)
         while live.place.granted:
             if call.open_attempt is None:
@@ -532,44 +534,6 @@ class Relay:
         """Keep handing the recordings' bytes to the journal."""
         await self._recorder.run_posting(self.calls.values)
 
-    # 5 -- small questions
-
-    def open_call(self, call_id: str) -> Call | None:
-        """The call of that id while it is not final."""
-        live = self.calls.get(call_id)
-        if live is None:
-            return None
-        if live.place.waits:
-            live.call.wait_reason = live.place.reason  # a pause may have come or gone meanwhile
-        return live.call
-
-    async def wait_final(self, call_id: str, within_s: float) -> None:
-        """Return when the call is final and recorded, or after *within_s*."""
-        live = self.calls.get(call_id)
-        if live is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(within_s):
-                    await live.wait_over()
-
-    def position(self, call_id: str) -> int | None:
-        """Its place in the queue, 1 is next; None while it does not wait for a slot."""
-        live = self.calls.get(call_id)
-        if live is None or live.call.wait_reason is WaitReason.BACKOFF:
-            return None
-        return self._admission.position(live.place) or None
-
-    def eta_s(self, call_id: str) -> float | None:
-        """Seconds until it probably has its answer; None where nobody can tell."""
-        live = self.calls.get(call_id)
-        if live is None or live.call.wait_reason is WaitReason.BACKOFF:
-            return None
-        return self._admission.eta_s(live.place)
-
-    def oldest_queued_s(self) -> float | None:
-        """How long ago the oldest call that waits for a slot was accepted; None: none waits."""
-        since = next((live.since for live in self.calls.values() if live.place.waits), None)
-        return None if since is None else self._monotonic() - since
-
     def _queue_in(self, live: LiveCall) -> float | None:
         """How long *live* may still wait for its first slot; None: as long as it takes."""
         call = live.call
@@ -582,23 +546,6 @@ class Relay:
 
     def _deadline_in(self, live: LiveCall) -> float | None:
         return None if live.deadline is None else max(0.0, live.deadline - self._monotonic())
-
-
-def _is_parked(call: Call) -> bool:
-    """Whether *call*, once it is in the journal, waits without its body in RAM."""
-    return call.detached or call.request.body_bytes > PART_BYTES
-
-
-def _park(call: Call) -> None:
-    """Let the journal alone hold the body, and the headers too unless only RAM has them whole.
-
-    What many calls have in common they share: a hundred thousand may wait like this.
-    """
-    request = call.request
-    headers, kind = (request.headers, None) if call.needs_secret else ((), request.content_type)
-    path, kind = intern(request.path), kind and intern(kind)
-    call.request = replace(request, body=None, headers=headers, path=path, kept_type=kind)
-    call.target, call.model = intern(call.target), call.model and intern(call.model)
 
 
 def _deadline_passed() -> Failure:

@@ -9,7 +9,7 @@ from gateway.journal.reader import Reader
 
 
 class LiveCalls(Protocol):
-    """The calls that are not final, as showing them needs it. The relay is one."""
+    """The calls that are not final, as showing them needs it. See `relay.standing`."""
 
     def open_call(self, call_id: str) -> Call | None:
         """The call of that id; None once it is final, or where there is none."""

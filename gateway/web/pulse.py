@@ -5,7 +5,7 @@ from collections.abc import Callable
 from gateway.journal.shapes import Json, rfc3339
 from gateway.journal.writer import Journal
 from gateway.relay.admission import Admission
-from gateway.relay.relay import Relay
+from gateway.relay.standing import Standing
 from gateway.relay.watching import Watch
 from gateway.telemetry.metrics import Metrics
 
@@ -16,14 +16,14 @@ class Pulse:
     def __init__(
         self,
         *,
-        relay: Relay,
+        standing: Standing,
         admission: Admission,
         journal: Journal,
         metrics: Metrics,
         watch: Watch,
         now: Callable[[], float],
     ) -> None:
-        self._relay = relay
+        self._standing = standing
         self._admission = admission
         self._journal = journal
         self._metrics = metrics
@@ -38,7 +38,7 @@ class Pulse:
             self._rates = watch.finished / period_s, watch.failed / period_s
             watch.finished = watch.failed = 0
         slots = self._admission.statistics()
-        oldest_s = self._relay.oldest_queued_s() if slots.queued else None
+        oldest_s = self._standing.oldest_queued_s() if slots.queued else None
         return {
             "at": rfc3339(round(self._now() * 1000)),
             "in_flight": slots.in_flight,

@@ -252,7 +252,7 @@ class CallMachine(RuleBasedStateMachine):
     def submit_what_expires(self, detached: bool) -> None:
         n = len(self.known)
         known = self.runner.run(self._take_on(n, detached, None, timeout_s=EXPIRES_S))
-        self.runner.run(self.gateway.relay.wait_final(known.id, SETTLE_S))
+        self.runner.run(self.gateway.relay.standing.wait_final(known.id, SETTLE_S))
         known.status = Status.EXPIRED
 
     @rule(limit=st.integers(1, 3), on_interrupted=st.sampled_from(["retry", "fail"]))

@@ -147,7 +147,7 @@ async def test_who_polls_for_long_leaves_nothing_behind():
     async with open_world() as world:
         live = world.relay.accept(world.call(), Client())
         for _ in range(50):
-            await world.relay.wait_final(live.call.id, 0.1)
+            await world.relay.standing.wait_final(live.call.id, 0.1)
 
         assert live._waiting == []
 
