@@ -53,7 +53,9 @@ async def test_a_key_is_shown_once_and_a_strict_cookie_stands_for_it(gateway, up
     assert upstream.hits == 0
     text = page.body.decode()
     assert (page.status, page.header("cache-control")) == (200, "no-store")
-    assert page.header("referrer-policy") == "same-origin"  # else the form comes from `Origin: null`
+    assert (
+        page.header("referrer-policy") == "same-origin"
+    )  # else the form comes from `Origin: null`
     assert "script-src 'self'" in (page.header("content-security-policy") or "")
     assert "<script" not in text
     assert "style=" not in text

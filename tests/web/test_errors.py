@@ -25,7 +25,7 @@ STATUSES = {
     429: {"key_limit", "auth_throttled"},
     500: {"internal"},
     502: {"upstream_unreachable", "upstream_broken", "interrupted"},
-    503: {"queue_full", "draining", "journal_unavailable"},
+    503: {"queue_full", "draining", "journal_unavailable", "too_many_viewers"},
     504: {
         *{"queue_timeout", "connect_timeout", "first_byte_timeout"},
         *{"idle_timeout", "total_timeout", "deadline_exceeded"},
