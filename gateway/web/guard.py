@@ -4,9 +4,10 @@ Invariant: every request passes the gate, whichever face of the gateway it asks.
 """
 
 import asyncio
-import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -17,7 +18,7 @@ from gateway.errors import Forbidden
 from gateway.journal.keys import Key, matches
 from gateway.journal.reader import Reader
 from gateway.journal.writer import Journal
-from gateway.web import access, audit, keys, routing
+from gateway.web import access, audit, keys, members, routing
 from gateway.web.audit import Audit
 from gateway.web.auth import Gate
 from gateway.web.identity import Identity
@@ -120,15 +121,27 @@ def check_allowed(key: Key, upstream: str, path: str, raw: Headers, body: bytes)
 
 
 def _models(path: str, raw: Headers, body: bytes) -> list[object]:
-    """All models that a request names: which of several an upstream takes is not known here."""
-    in_path = routing.model_in_path(path)
-    named: list[object] = [] if in_path is None else [in_path]
+    """All models that a request names: which of several an upstream takes is not known here.
+
+    Whatever an upstream might make of it counts: Go's JSON takes `MODEL` for `model`, a server
+    decodes its path, a deployment (Azure) is a model by another name.
+    """
+    decoded = unquote(path)
+    named: list[object] = [*_DEPLOYMENT.findall(decoded)]
+    in_path = routing.model_in_path(path) or routing.model_in_path(decoded)
+    if in_path is not None:
+        named.append(in_path)
+    elif _MODELS.search(decoded):
+        return []  # a model that cannot be told
     decoder = Decoder(header(raw, b"content-encoding"), most_bytes=MOST_BYTES)
     plain = decoder.feed(body)
-    if decoder.failed or plain.lstrip()[:1] != b"{":
+    if decoder.failed:
         return named
-    try:
-        members = json.loads(plain, object_pairs_hook=list)
-    except (ValueError, RecursionError):
-        return named
-    return named + [value for name, value in members if name == "model"]
+    for name, value in members.top_level(plain):
+        if name.lower() == "model":
+            named.append(members.text(value))
+    return named
+
+
+_DEPLOYMENT = re.compile(r"/deployments/([^/]+)", re.IGNORECASE)
+_MODELS = re.compile(r"models/.", re.IGNORECASE)

@@ -6,37 +6,41 @@ read, and no more than `max_body_bytes` is ever held.
 
 import asyncio
 import hashlib
-import json
 import zlib
 from collections.abc import Callable
-from typing import Any
 
 from aiohttp import HttpVersion11
 from aiohttp.web_request import BaseRequest
-from pydantic import TypeAdapter, ValidationError
-from typing_extensions import TypedDict
+from pydantic_core import SchemaValidator, ValidationError, core_schema
 
 from gateway import config
 from gateway.call import Call, Headers, OnDisconnect, Request, header
 from gateway.errors import BadRequest, BodyTooLarge
 from gateway.journal.redaction import has_secret_parameter
 from gateway.relay.webhooks import receiver_of
-from gateway.web import headers, routing
+from gateway.web import headers, members, routing
 from gateway.web.guard import check_allowed
 from gateway.web.identity import ANYBODY, Identity
 
 OFF_LOOP_BYTES = 262_144  # hashing and parsing more than this would be felt by every other call
+CLOSE_LOOK_BYTES = 16_384  # the same of what `members.py` does
 BODY_S = 30.0  # within which a body is here, …
 BODY_BYTES_PER_S = 1024  # … and a second more for each of these
 _INFLATED_BYTES = 33_554_432
 
 
-class _Fields(TypedDict, total=False):
-    model: Any
-    stream: Any
+def _told(schema: core_schema.CoreSchema) -> core_schema.TypedDictField:
+    """A field that is None unless it is like *schema*; whatever else it holds is not built."""
+    either = core_schema.with_default_schema(schema, default=None, on_error="default")
+    return core_schema.typed_dict_field(either, required=False)
 
 
-_FIELDS = TypeAdapter(_Fields)
+_FIELDS = SchemaValidator(
+    core_schema.typed_dict_schema({
+        "model": _told(core_schema.str_schema(strict=True)),
+        "stream": _told(core_schema.bool_schema(strict=True)),
+    })
+)  # fmt: skip
 
 
 def split_target(request: BaseRequest) -> tuple[str, str]:
@@ -119,6 +123,8 @@ async def read_call(
     """
     raw = request.raw_headers
     routing.check_path(path)
+    if request.method in ("CONNECT", "TRACE"):  # TRACE answers with what was sent: our credential
+        raise BadRequest(f"{request.method} is not relayed")
     if b"upgrade" in (header(raw, b"connection") or "").lower().encode("latin-1"):
         raise BadRequest("upgrades (WebSocket) are not relayed")
     options = headers.options(raw)
@@ -129,7 +135,11 @@ async def read_call(
         routing.choose(path, named=named, model=None, upstreams=settings.upstreams)
     body = await read_body(request, settings.server.max_body_bytes)
     # An encoded one may be a hundred times as large as it looks.
-    is_large = len(body) > OFF_LOOP_BYTES or header(raw, b"content-encoding") is not None
+    is_large = (
+        len(body) > OFF_LOOP_BYTES
+        or header(raw, b"content-encoding") is not None
+        or _may_repeat_a_field(body)
+    )
     if is_large:
         digest, (model, wants_stream) = await asyncio.to_thread(_look_into, raw, body)
     else:
@@ -138,7 +148,7 @@ async def read_call(
     upstream = route.upstream
     key = identity.key
     if key is not None:
-        if key.models and is_large:
+        if key.models and (is_large or len(body) > CLOSE_LOOK_BYTES):
             await asyncio.to_thread(check_allowed, key, upstream.name, path, raw, body)
         else:
             check_allowed(key, upstream.name, path, raw, body)
@@ -204,34 +214,25 @@ def _model_and_stream(raw: Headers, body: bytes) -> tuple[str | None, bool]:
         body = _inflated(body, encoding.lower())
     if body.lstrip()[:1] != b"{":
         return None, False
-    try:
-        fields = _FIELDS.validate_json(body)
-    except (ValidationError, RecursionError):
-        return None, False
-    if _may_repeat_a_field(body):
-        _check_fields_once(body)
-    model = fields.get("model")
-    return (model if isinstance(model, str) else None), fields.get("stream") is True
+    if len(body) <= OFF_LOOP_BYTES and not _may_repeat_a_field(body):
+        try:
+            fields = _FIELDS.validate_json(body)
+        except (ValidationError, RecursionError):
+            return None, False
+        return fields.get("model"), fields.get("stream") is True
+    found: dict[str, bytes | None] = {}
+    for name, value in members.top_level(body):
+        if name in ("model", "stream"):
+            if name in found:  # the gateway would take the last, and the upstream maybe the first
+                raise BadRequest(f"the body says {name!r} twice")
+            found[name] = value
+    return members.text(found.get("model")), found.get("stream") == b"true"
 
 
 def _may_repeat_a_field(body: bytes) -> bool:
-    """Whether *body* deserves a second look; a name of ours could also be spelled with escapes."""
+    """Whether *body* deserves a closer look; a name of ours could also be spelled with escapes."""
     once = body.count(b'"model"') <= 1 and body.count(b'"stream"') <= 1
     return not once or b"\\u006" in body or b"\\u007" in body
-
-
-def _check_fields_once(body: bytes) -> None:
-    """Of two models, the gateway would take the last and the upstream maybe the first.
-
-    Raises: BadRequest
-    """
-    try:
-        names = [name for name, _ in json.loads(body, object_pairs_hook=list)]
-    except (ValueError, RecursionError):
-        raise BadRequest("the body is JSON that cannot be read without doubt") from None
-    for name in _Fields.__annotations__:
-        if names.count(name) > 1:
-            raise BadRequest(f"the body says {name!r} twice")
 
 
 def _inflated(body: bytes, encoding: str) -> bytes:

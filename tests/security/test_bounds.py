@@ -87,6 +87,35 @@ async def test_json_that_is_hard_to_read_is_relayed_and_harms_nobody(gateway, up
     assert found.status == 200
 
 
+@pytest.mark.parametrize(
+    "start",
+    [b'{"x":[', b'{"model":[', b'{"model":"m","y":"\\u0061","x":['],
+    ids=["list", "model", "escaped"],
+)
+async def test_json_of_very_many_values_stops_nobody(gateway, upstream, start):
+    """A few KiB of gzip that inflate to a million and a half of lists."""
+    body = gzip.compress(start + b"[]," * 1_500_000 + b'0],"stream":true}')
+    longest = 0.0
+
+    async def look() -> None:
+        nonlocal longest
+        while True:
+            before = asyncio.get_running_loop().time()
+            await asyncio.sleep(0.01)
+            longest = max(longest, asyncio.get_running_loop().time() - before)
+
+    async with gateway() as gw, asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(look())
+        coded = ("Content-Encoding", "gzip")
+        answer = await gw.request("POST", "/v1/x", body=body, headers=[coded])
+        listed = (await gw.request("GET", "/-/calls")).json()["data"]
+        watching.cancel()
+
+    assert (answer.status, upstream.request.body) == (200, body)
+    assert (listed[0]["model"], listed[0]["stream"]) == ("m" if b"u0061" in start else None, True)
+    assert longest < 1.0  # a parser took 1.5 s and more, and the machine may be busy
+
+
 # -- bodies for the gateway itself
 
 

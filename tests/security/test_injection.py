@@ -128,6 +128,17 @@ async def test_nothing_in_a_request_chooses_the_upstreams_address(gateway, upstr
         assert request.header("host") == f"127.0.0.1:{upstream.port}"
 
 
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT"])
+async def test_no_method_has_the_upstream_show_its_credential_or_open_a_tunnel(
+    gateway, upstream, method
+):
+    async with gateway(upstreams={"test": {"api_key": "CANARY"}}) as gw:
+        answer = await gw.request(method, "/v1/x")
+
+    assert (answer.status, answer.code) == (400, "bad_request")
+    assert upstream.hits == 0
+
+
 async def test_whom_a_forwarding_header_names_is_believed_of_nobody(gateway, upstream):
     async with gateway(auth=REQUIRED) as gw:
         key = (await make_key(gw))["key"]

@@ -319,6 +319,11 @@ async def test_a_key_reaches_only_its_upstreams_and_models(gateway, upstream):
             await status("/v1beta/models/pro:generateContent", b'{"model":"flash"}'),
             await status("/v1beta/models/pr%6f:generateContent", b'{"model":"flash"}'),
             await status("/a/chat", b'{"model":"gpt-4o"}', ("Content-Encoding", "br")),
+            await status("/a/chat", b'{"model":"gpt-4o","MODEL":"o3"}'),  # the same to Go
+            await status("/a/openai/deployments/o3/chat", b'{"model":"gpt-4o"}'),
+            await status("/g/v1beta/%6dodels/pro:generateContent", b'{"model":"flash"}'),
+            await status("/g/v1beta/models/pro:generateContent/", b'{"model":"flash"}'),
+            await status("/g/v1beta/tunedModels/pro:generateContent", b'{"model":"flash"}'),
         ]
         twice = await status("/a/chat", b'{"model":"o3","model":"gpt-4o"}')
 

@@ -1,0 +1,61 @@
+"""The top level of JSON objects, against the standard library's parser."""
+
+import json
+import random
+
+import pytest
+
+from gateway.errors import BadRequest
+from gateway.web import members
+
+WORDS = ["model", "stream", "x", 'y"', "z\\", "{", "é", "😀", "a\nb", "[x]", "}", ""]
+
+
+def grown(rng: random.Random, depth: int = 0) -> object:
+    """Return some JSON value."""
+    kind = rng.randrange(4 if depth > 4 else 6)
+    if kind == 4:
+        return [grown(rng, depth + 1) for _ in range(rng.randrange(4))]
+    if kind == 5:
+        return {rng.choice(WORDS): grown(rng, depth + 1) for _ in range(rng.randrange(4))}
+    return [rng.choice(WORDS), rng.randrange(-9, 9), 1.5e-7, rng.choice([True, False, None])][kind]
+
+
+def test_members_are_those_that_a_parser_finds():
+    rng = random.Random(5)
+    for _ in range(3_000):
+        pairs = [(rng.choice(WORDS), grown(rng)) for _ in range(rng.randrange(5))]
+        inside = ",".join(
+            f"{json.dumps(name)} : {json.dumps(value, ensure_ascii=rng.random() < 0.5, indent=1)}"
+            for name, value in pairs
+        )
+        found = members.top_level(f" {{{inside}}}\n".encode())
+        assert [name for name, _ in found] == [name for name, _ in pairs]
+        for (_, text), (_, value) in zip(found, pairs, strict=True):
+            assert (text is None) == isinstance(value, list | dict)
+            assert members.text(text) == (value if isinstance(value, str) else None)
+
+
+def test_a_changed_byte_hides_no_member_that_a_parser_finds():
+    rng = random.Random(7)
+    for _ in range(3_000):
+        body = bytearray(json.dumps({rng.choice(WORDS): grown(rng) for _ in range(4)}).encode())
+        body[rng.randrange(len(body))] = rng.choice(b'{}[]",:\\ a1')
+        try:
+            pairs = json.loads(bytes(body), object_pairs_hook=list)
+        except ValueError:
+            continue
+        assert [name for name, _ in members.top_level(bytes(body))] == [name for name, _ in pairs]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b'{"a":1', b'{"a":1}}', b'{"a":1,}', b'{"a"}', b'{"a":[}', b"{a:1}", b'{"a":"'],
+)
+def test_nothing_is_told_of_what_is_no_object(body):
+    assert members.top_level(body) == []
+
+
+def test_what_holds_too_much_is_refused():
+    with pytest.raises(BadRequest):
+        members.top_level(b'{"a":' + b"[" * (members.MOST + 2))
