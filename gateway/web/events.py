@@ -23,6 +23,8 @@ from gateway.web.dependencies import OWNER
 from gateway.web.viewers import Event, Ring, View, Viewer
 
 MAX_VIEWERS = 50
+MAX_OF_ONE_CLIENT = 8  # of those who may see one client's calls only, …
+KEPT_FREE = 10  # … and these are for those who may see all
 TOPICS = frozenset({"call", "stats", "upstream", "alert"})
 OF_ONE_CLIENT = frozenset({"call"})  # what those may see who may not see all
 
@@ -112,6 +114,11 @@ class Events:
     def _enter(self, view: View, request: web.Request) -> Viewer:
         if self._closed:
             raise Draining
+        narrow = [each.view.owner for each in self._viewers if each.view.owner is not None]
+        if view.owner is not None and (
+            narrow.count(view.owner) >= MAX_OF_ONE_CLIENT or len(narrow) >= MAX_VIEWERS - KEPT_FREE
+        ):
+            raise TooManyViewers("too many watch with such a key already", retry_after_s=30.0)
         if len(self._viewers) >= MAX_VIEWERS:
             raise TooManyViewers(f"{MAX_VIEWERS} viewers watch already", retry_after_s=30.0)
         transport = request.transport

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from gateway.web import events
 from gateway.web.access import ROUTES
 from tests.security.keys import REQUIRED, by, chat, make_key, token
 
@@ -194,3 +195,16 @@ async def test_events_tell_a_key_of_its_own_calls_alone(gateway, upstream):
     assert foreign.encode() not in seen
     assert b"event: stats" not in seen
     assert b"event: upstream" not in seen
+
+
+async def test_a_key_of_low_scope_takes_the_dashboards_place_from_nobody(gateway, monkeypatch):
+    monkeypatch.setattr(events, "MAX_OF_ONE_CLIENT", 1)
+    async with gateway(auth=REQUIRED) as gw:
+        low = (await make_key(gw))["key"]
+        watching = await gw.send("GET", "/-/events", headers=by(low))
+        await watching.read_until(b"hello")
+        second = await gw.request("GET", "/-/events", headers=by(low))
+        other = await gw.send("GET", "/-/events", headers=by(token(gw)))
+        await other.read_until(b"hello")
+
+    assert second.status == 503
