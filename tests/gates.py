@@ -15,6 +15,9 @@ class Nobody:
     def identify(self, _: Any) -> None:
         return None
 
+    def valid(self, _: Any) -> None:
+        return None
+
 
 def open_gate(*routes: str) -> Gate:
     """Let everybody use *routes* ("GET /-/things"), and nobody anything else under `/-/`."""

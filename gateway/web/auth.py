@@ -6,7 +6,7 @@ goes wrong while it is checked is 401, never an empty identity; rights hang on t
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
@@ -30,6 +30,7 @@ from gateway.web.limits import Minute
 log = structlog.get_logger()
 
 PER_ADDRESS, IN_ALL = 20, 500  # wrong keys a minute, before the answer is 429
+STILL_VALID_S = 1.0  # between two looks at the key of what stays open
 ADDRESSES = 10_000  # whose wrong keys are counted at a time
 
 IDENTITY: web.RequestKey[Identity] = web.RequestKey("identity", Identity)
@@ -45,6 +46,10 @@ class Keys(Protocol):
 
     def identify(self, presented: bytes) -> Identity | None:
         """Whose key that is."""
+        ...
+
+    def valid(self, key_id: str | None) -> object | None:
+        """That key, while it opens anything."""
         ...
 
 
@@ -132,6 +137,7 @@ class Gate:
             raise Unauthorized("the key could not be checked") from error
         if None in known:
             self._failures.count(request.remote or "")
+            log.warning("wrong_key", address=request.remote)
             raise Unauthorized("this gateway key is not valid")
         if known:
             return known[0]
@@ -183,16 +189,26 @@ class Gate:
 
     @contextmanager
     def watching(self, request: web.Request) -> Iterator[None]:
-        """While *request* is answered: its connection ends as soon as its key is revoked."""
+        """While *request* is answered: its connection ends as soon as its key is revoked, or expires."""
         identity = request.get(IDENTITY)
         if identity is None or identity.key is None:
             yield
             return
+        loop, key_id = asyncio.get_running_loop(), identity.key.id
+
+        def look() -> None:
+            if self._keys.valid(key_id) is not None:
+                timers.append(loop.call_later(STILL_VALID_S, look))
+            elif request.transport is not None:
+                request.transport.close()
+
+        timers = deque([loop.call_later(STILL_VALID_S, look)], maxlen=1)
         open_here = self._open.setdefault(identity.key.id, [])
         open_here.append(request)
         try:
             yield
         finally:
+            timers[0].cancel()
             open_here.remove(request)
             if not open_here:
                 self._open.pop(identity.key.id, None)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
+from gateway.web import auth
 from tests.security.keys import REQUIRED, by, chat, make_key, token
 from tests.steps import Answer, stall
 
@@ -127,6 +128,18 @@ async def test_a_key_that_has_expired_opens_nothing(gateway, upstream):
         after = await chat(gw, made["key"])
 
     assert (before.status, after.status) == (200, 401)
+
+
+async def test_what_a_key_has_open_ends_when_it_expires(gateway, upstream, monkeypatch):
+    monkeypatch.setattr(auth, "STILL_VALID_S", 0.05)
+    async with gateway(auth=REQUIRED) as gw:
+        made = await make_key(gw, expires_at="2100-01-01T00:00:00Z")
+        watching = await gw.send("GET", "/-/events", headers=by(made["key"]))
+        await watching.read_until(b"hello")
+        gw.service.guard.ring._now = lambda: 4_102_444_800.0  # that moment
+        await watching.read()
+
+    assert b"bye" not in watching.body  # it was hung up on, not told that the gateway stops
 
 
 async def test_keys_outlive_a_restart(gateway, upstream):
