@@ -13,6 +13,8 @@ from typing import TypeAlias
 
 from gateway.call import Status
 
+MAX_GLOB = 256  # characters: comparing takes as long as glob times text
+
 
 @dataclass(frozen=True, slots=True)
 class Equal:
@@ -59,8 +61,12 @@ class FieldType:
 
 
 def read_text(text: str) -> Equal | Glob:
-    """A glob, or where there is nothing of one in it, just that."""
-    return Glob(text) if any(character in text for character in "*?[") else Equal(text)
+    """A glob, or where there is nothing of one in it, just that. Raises: ValueError - it is too long."""
+    if not any(character in text for character in "*?["):
+        return Equal(text)
+    if len(text) > MAX_GLOB:
+        raise ValueError(f"must be at most {MAX_GLOB} characters where it holds *, ? or [")
+    return Glob(text)
 
 
 def _method(text: str) -> Test:

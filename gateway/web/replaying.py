@@ -135,7 +135,7 @@ class Replays:
             key_id=row.key_id,
             upstream=route.upstream.name,
             target=f"{route.target}?{query}" if query else route.target,
-            model=model,
+            model=routing.told_model(model),
             stream=stream,
             on_disconnect=OnDisconnect(row.on_disconnect),
             max_attempts=min(row.max_attempts, route.upstream.retry.max_attempts),

@@ -180,7 +180,7 @@ async def read_call(
         address=request.remote or "",
         upstream=upstream.name,
         target=target,
-        model=model,
+        model=routing.told_model(model),
         stream=stream,
         on_disconnect=_on_disconnect(options.on_disconnect, options.idempotency_key, stream, upstream),
         max_attempts=options.max_attempts or allowed,

@@ -13,6 +13,9 @@ from gateway import config
 from gateway.errors import BadRequest, UnknownUpstream
 
 _MODEL_IN_PATH = re.compile(r"/models/([^/:?]+(?:/[^/:?]+)*?)(?::[A-Za-z]+)?\Z")
+MODEL_CHARS = (
+    512  # of a model's name that are told of its call: the longest of any cloud has some 200
+)
 _DECODINGS = 3  # by whoever comes after us: %252e%252e is a dot segment to one who decodes twice
 
 
@@ -79,6 +82,11 @@ def model_in_path(path: str) -> str | None:
     """The model of `/models/{model}`, decoded; Gemini's `:method` is no part of it."""
     found = _MODEL_IN_PATH.search(path)
     return unquote(found.group(1)) if found else None
+
+
+def told_model(model: str | None) -> str | None:
+    """*model* as it is kept and shown: each list, event and glob over calls carries it."""
+    return None if model is None else model[:MODEL_CHARS]
 
 
 def with_model(path: str, model: str) -> str:

@@ -116,6 +116,20 @@ async def test_json_of_very_many_values_stops_nobody(gateway, upstream, start):
     assert longest < 1.0  # a parser took 1.5 s and more, and the machine may be busy
 
 
+async def test_a_name_of_a_megabyte_is_in_no_list_and_no_glob_is_long(gateway, upstream):
+    body = json.dumps({"model": "m" * 1_000_000}).encode()
+    async with gateway() as gw:
+        answer = await gw.request("POST", "/v1/x", body=body)
+        listed = await gw.request("GET", "/-/calls")
+        found = await gw.request("GET", "/-/calls?model=m*m&path=/v1/*")
+        refused = await gw.request("GET", f"/-/calls?path=*{'a' * 300}")
+
+    assert (answer.status, upstream.request.body) == (200, body)
+    assert len(listed.body) < 5_000
+    assert len(found.json()["data"]) == 1
+    assert (refused.status, refused.code) == (400, "bad_request")
+
+
 # -- bodies for the gateway itself
 
 
