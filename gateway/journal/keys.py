@@ -28,7 +28,7 @@ KEEP_USAGE_DAYS = 32
 #: What else a scope gives.
 _INCLUDED = {
     "read-all": frozenset({"read-own"}),
-    "operate-all": frozenset({"operate-own"}),
+    "operate-all": frozenset({"operate-own", "read-all", "read-own"}),  # what it does, it shows
     "admin": EVERY_SCOPE,
 }
 

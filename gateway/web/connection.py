@@ -2,11 +2,13 @@
 
 Invariant: no peer holds a connection for nothing. A head that has begun is whole within `HEAD_S`; a
 client with something to read takes some of it every `WRITE_IDLE_S`; there are never more connections
-than descriptors for them. What the parser itself refuses is answered like all that is refused.
+than descriptors for them, and of one address at most half of those. What the parser itself refuses
+is answered like all that is refused.
 """
 
 import asyncio
 import resource
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -36,6 +38,7 @@ class Server(web.Server):
         super().__init__(*args, **kwargs)
         self.refuse = refuse
         self.max_connections = max_connections
+        self.of_address: Counter[str] = Counter()  #: connections, loopback's left out
         self.turned_away = 0  #: connections closed at once, one too many
 
     @override
@@ -59,8 +62,11 @@ class Connection(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A peer connected; one too many is hung up on."""
         super().connection_made(transport)
-        if len(self._server.connections) > self._server.max_connections:
-            self._server.turned_away += 1
+        server, address = self._server, self._address()
+        server.of_address[address] += 1
+        is_crowd = address and server.of_address[address] > server.max_connections // 2
+        if is_crowd or len(server.connections) > server.max_connections:
+            server.turned_away += 1
             self.force_close()
 
     @override
@@ -68,7 +74,16 @@ class Connection(RequestHandler):
         """The peer is gone, and with it what was timed."""
         self._stop_head_timer()
         self._stop_write_timer()
+        server, address = self._server, self._address()
+        server.of_address[address] -= 1
+        if not server.of_address[address]:
+            del server.of_address[address]
         super().connection_lost(exc)
+
+    def _address(self) -> str:
+        """Whose connection this is; "" on loopback, where a proxy may speak for everybody."""
+        host = self.peername[0] if isinstance(self.peername, tuple) else ""
+        return "" if host in ("127.0.0.1", "::1") else host
 
     # -- a head that does not end
 

@@ -95,12 +95,9 @@ class KeyLimits:
 
     def ended(self, call: Call) -> None:
         """Count the tokens of a final *call*, as the journal counts them."""
-        usage = call.usage
-        if call.key_id is None or usage is None or call.request.method != "POST":
+        tokens = _tokens(call)
+        if call.key_id is None or tokens is None or call.request.method != "POST":
             return
-        tokens = usage.total_tokens
-        if tokens is None:
-            tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0)
         used = self._of(call.key_id)
         used.tokens.add(tokens, self._monotonic())
         used.day_tokens += tokens
@@ -121,3 +118,18 @@ class KeyLimits:
         if used.day != (today := self.today()):
             used.day, used.day_tokens = today, 0
         return used
+
+
+def _tokens(call: Call) -> int | None:
+    """What *call* used; of a stream that told none, about as many as its size says.
+
+    The journal has the same rule in `calls_use_tokens`.
+    """
+    if (usage := call.usage) is not None:
+        if usage.total_tokens is not None:
+            return usage.total_tokens
+        return (usage.input_tokens or 0) + (usage.output_tokens or 0)
+    answer = call.answer
+    if not call.stream or answer is None or answer.status is None or answer.status >= 400:
+        return None
+    return call.request.body_bytes // 4 + answer.body_bytes // 200

@@ -164,6 +164,21 @@ async def test_one_connection_too_many_is_closed_and_the_others_stay(gateway, mo
         assert (await http1.read_head(second[0]))[0] == "HTTP/1.1 200 OK"
 
 
+async def test_one_address_never_has_them_all(gateway, monkeypatch):
+    monkeypatch.setattr("gateway.web.app.max_connections", lambda in_flight: 4)
+    monkeypatch.setattr(connection.Connection, "_address", lambda self: "192.0.2.1")
+    async with gateway() as gw, connected(gw.port) as first, connected(gw.port) as second:
+        async with connected(gw.port) as third:
+            assert await third[0].read() == b""
+        for reader, writer in (first, second):
+            writer.write(b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert (await http1.read_head(reader))[0] == "HTTP/1.1 200 OK"
+            await reader.read()
+        async with connected(gw.port) as (reader, writer):
+            writer.write(b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert (await http1.read_head(reader))[0] == "HTTP/1.1 200 OK"
+
+
 def test_connections_stay_below_the_descriptors_there_are():
     _, hard = connection.resource.getrlimit(connection.resource.RLIMIT_NOFILE)
 

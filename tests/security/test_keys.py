@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import ConfigError
 from gateway.web import auth
 from tests.security.keys import REQUIRED, by, chat, make_key, token
-from tests.steps import Answer, stall
+from tests.steps import Answer, stall, stream
 
 FORM = re.compile(r"gw_[a-z2-7]{16}_[a-z2-7]{40}")  # 40 characters of base 32: 200 bits
 
@@ -365,6 +365,23 @@ async def test_a_replay_goes_nowhere_its_key_may_not(gateway, upstream):
 
 
 # -- limits
+
+
+async def test_a_stream_that_tells_no_usage_passes_no_budget(gateway, upstream):
+    upstream.answer = stream([b"data: " + b"x" * 194 + b"\n\n"] * 20)
+    body = {"model": "m", "stream": True, "messages": []}
+    async with gateway(auth=REQUIRED) as gw:
+        day = await make_key(gw, tokens_per_day=15)
+        told = [
+            await gw.request("POST", "/v1/x", json=body, headers=by(day["key"])) for _ in range(2)
+        ]
+        used = await gw.api("GET", f"/-/keys/{day['id']}", headers=by(token(gw)))
+    async with gateway(auth=REQUIRED) as gw:
+        restarted = await gw.request("POST", "/v1/x", json=body, headers=by(day["key"]))
+
+    assert [each.status for each in told] == [200, 429]
+    assert 20 <= used["usage"]["tokens_today"] <= 40
+    assert restarted.code == "key_limit"
 
 
 async def test_requests_tokens_and_the_day_are_bounded(gateway, upstream):

@@ -39,11 +39,18 @@ WHEN NEW.key_id IS NOT NULL
   AND OLD.status IN ('queued', 'running')
   AND NEW.status IN ('succeeded', 'failed', 'cancelled', 'expired')
   AND NEW.method = 'POST'                    -- asking again for a result used nothing
-  AND (NEW.total_tokens IS NOT NULL OR NEW.input_tokens IS NOT NULL OR NEW.output_tokens IS NOT NULL)
+  AND (NEW.total_tokens IS NOT NULL OR NEW.input_tokens IS NOT NULL OR NEW.output_tokens IS NOT NULL
+    OR (NEW.stream AND NEW.answer IS NOT NULL AND NEW.http_status < 400))
 BEGIN
+  -- A stream may tell no usage, or be left before it does: then its size has to do.
   INSERT INTO key_usage (key_id, day, tokens)
   VALUES (NEW.key_id, NEW.finished_ms / 86400000,
-    coalesce(NEW.total_tokens, coalesce(NEW.input_tokens, 0) + coalesce(NEW.output_tokens, 0)))
+    CASE
+      WHEN NEW.total_tokens IS NOT NULL THEN NEW.total_tokens
+      WHEN NEW.input_tokens IS NOT NULL OR NEW.output_tokens IS NOT NULL
+        THEN coalesce(NEW.input_tokens, 0) + coalesce(NEW.output_tokens, 0)
+      ELSE NEW.request_bytes / 4 + coalesce(NEW.response_bytes, 0) / 200
+    END)
   ON CONFLICT (key_id, day) DO UPDATE SET tokens = tokens + excluded.tokens;
 END;
 
