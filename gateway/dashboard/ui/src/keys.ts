@@ -3,7 +3,7 @@
 // A page registers its own with useShortcuts; the help dialog lists what is registered at the moment.
 
 import { signal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { preference } from "./preferences";
 
 export interface Shortcut {
@@ -31,7 +31,7 @@ export function useShortcuts(title: string, shortcuts: Shortcut[]): void {
   const current = useRef(shortcuts);
   current.current = shortcuts;
   const shape = shortcuts.map(({ keys, label }) => `${keys}:${label ?? ""}`).join("|");
-  useEffect(() => {
+  useLayoutEffect(() => { // what is drawn can be used: a key pressed at once is heard
     const group: ShortcutGroup = {
       title,
       shortcuts: current.current.map((each, at) => ({ ...each, run: (event) => current.current[at]?.run(event) })),
