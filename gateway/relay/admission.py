@@ -39,6 +39,12 @@ class AdmissionStatistics:
     queued_bytes: int  #: of the bodies that waiting calls hold in RAM
     open_calls: int
 
+    @property
+    def slots(self) -> int:
+        """How many attempts can be in flight: the upstreams' limits together may be the lower bound."""
+        together = sum(each.max_in_flight for each in self.upstreams.values())
+        return min(self.max_in_flight, together)
+
 
 class Place:
     """One attempt's right to a slot: waiting, then granted, then given up.

@@ -58,7 +58,7 @@ class Sampling:
         while begin < now_ms:
             start = begin // (FINEST * 1000) * FINEST
             end = min(now_ms, (start + FINEST) * 1000)
-            self._add(start, "", end - begin, statistics, statistics.max_in_flight)
+            self._add(start, "", end - begin, statistics, statistics.slots)
             for name, slots in statistics.upstreams.items():
                 self._add(start, name, end - begin, slots, slots.max_in_flight)
             begin = end

@@ -27,7 +27,7 @@ def routes(
         window = read_window(request.query.items(), now=at)
         live = admission()
         limits = {name: slots.max_in_flight for name, slots in live.upstreams.items()}
-        limit = limits.get(window.upstream) if window.upstream else live.max_in_flight
+        limit = limits.get(window.upstream) if window.upstream else live.slots
         told = await request.app[READER].statistics(
             window,
             Now(at=at, limit=limit, upstreams=tuple(limits), unsaved=sampling.unsaved()),

@@ -31,7 +31,8 @@ async def test_without_calls_it_teaches_how_to_make_one_and_flips_by_itself(
 async def test_its_numbers_are_those_of_the_calls(seeded, visit):
     page = await visit(seeded)
 
-    await expect(page.get_by_role("link", name=re.compile(r"^In flight\s*1\s*of"))).to_be_visible()
+    in_flight = re.compile(r"^In flight\s*1\s*of 9 slots")  # 8 and 1 upstream, 1,000 over all
+    await expect(page.get_by_role("link", name=in_flight)).to_be_visible()
     await expect(page.get_by_role("link", name=re.compile(r"^Queued\s*1\s*oldest"))).to_be_visible()
     await expect(page.get_by_role("link", name=re.compile("8 in all"))).to_be_visible()
     await expect(page.get_by_role("link", name=re.compile("3 failed"))).to_be_visible()

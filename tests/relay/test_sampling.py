@@ -37,7 +37,7 @@ class Kept:
 
 
 class World:
-    """A gateway of one upstream with 20 of 50 slots, and a clock."""
+    """A gateway of one upstream with 20 slots, 50 over all that no one else can use, and a clock."""
 
     def __init__(self):
         self.at = float(T)
@@ -76,9 +76,9 @@ async def test_a_load_is_an_integral_over_each_ten_seconds(world):
     await world.live(10)
 
     assert world.journal.loads == {
-        (T, ""): Load(30_000, 4, 15_000, 3, 50),
+        (T, ""): Load(30_000, 4, 15_000, 3, 20),
         (T, "openai"): Load(30_000, 4, 15_000, 3, 20),
-        (T + 10, ""): Load(4_000, 2, 6_000, 3, 50),
+        (T + 10, ""): Load(4_000, 2, 6_000, 3, 20),
         (T + 10, "openai"): Load(4_000, 2, 6_000, 3, 20),
     }
     assert world.sampling.unsaved() == {}
@@ -98,7 +98,7 @@ async def test_what_is_not_saved_yet_can_be_read(world):
     await world.live(3, in_flight=2)
     world.at += 0.5
 
-    assert world.sampling.unsaved()[T, ""] == Load(7_000, 2, 0, 0, 50)
+    assert world.sampling.unsaved()[T, ""] == Load(7_000, 2, 0, 0, 20)
 
 
 async def test_an_idle_gateway_has_nothing_to_tell(world):
