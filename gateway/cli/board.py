@@ -109,11 +109,15 @@ def _numbers(board: Board) -> Iterable[Text]:
     first.append(f"  in flight {stats.get('in_flight', '-')}  queued {stats.get('queued', '-')}")
     if isinstance(oldest_s := stats.get("oldest_queued_s"), int | float):
         first.append(f" (oldest {_seconds(oldest_s)})")
-    first.append(f"  lag {_number(stats.get('loop_lag_ms'))} ms")
+    if "loop_lag_ms" in stats:  # rates and lag are told to those who watch, not to a single look
+        first.append(f"  lag {_number(stats['loop_lag_ms'])} ms")
+    rates = (
+        f"  {_number(stats['finished_per_s'])} calls/s  {_number(stats['failed_per_s'])} failed/s"
+        if "finished_per_s" in stats
+        else ""
+    )
     second = Text(
-        f"  {_number(stats.get('finished_per_s'))} calls/s"
-        f"  {_number(stats.get('failed_per_s'))} failed/s"
-        f"  5 min: {totals.get('calls', '-')} calls, {totals.get('failed', '-')} failed"
+        f"{rates}  5 min: {totals.get('calls', '-')} calls, {totals.get('failed', '-')} failed"
         f"  p95 {_seconds(p95_ms / 1000) if isinstance(p95_ms, int | float) else '-'}"
         f"  {_number(tokens / board.window_s) if isinstance(tokens, int | float) else '-'} tokens/s"
     )

@@ -37,6 +37,7 @@ async def test_without_a_terminal_it_prints_once(gateway, upstream):
 
     assert (code, err) == (0, "")
     assert "in flight 1" in out
+    assert "lag" not in out  # nothing is shown that one look cannot tell
     assert call.call_id in out
     assert "\x1b" not in out
 
