@@ -9,7 +9,7 @@ from playwright.async_api import Page, expect
 from tests import http1
 from tests.browser.seeding import chat, completion, streamed
 from tests.browser.watched import assert_accessible
-from tests.steps import Answer, Gate, Request, stream
+from tests.steps import Answer, Gate, Request, cut, stream
 
 #: A grey PNG of two pixels.
 GREY = bytes.fromhex(
@@ -60,6 +60,17 @@ async def test_a_retried_call_shows_every_attempt_and_why_it_paused(seeded, visi
     await tab(page, "Attempts").click()
     await expect(panel(page).locator("tbody tr")).to_have_count(2)
     await assert_accessible(page)
+
+
+async def test_an_answer_that_broke_off_is_not_told_by_its_status(gateway, upstream, visit):
+    upstream.script = [cut(completion("Half of this."), 20), completion("All of this.")]
+    async with gateway(upstreams={"openai": {"retry": {"max_attempts": 2}}}) as gw:
+        answer = await gw.chat(json=chat("Say it all"))
+        page = await visit(gw, f"calls/{answer.call_id}")
+        lanes = page.locator(".lane")
+        await expect(lanes.nth(1)).to_contain_text("Attempt 1broken off")
+        await expect(lanes.nth(2)).to_contain_text("broken off, computed pause")
+        await expect(lanes.nth(3)).to_contain_text("Attempt 2200")
 
 
 async def test_arrow_keys_give_exact_times_and_a_table_has_them_all(seeded, visit):

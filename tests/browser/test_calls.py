@@ -52,6 +52,18 @@ async def test_an_empty_journal_shows_how_to_begin_and_fills_by_itself(gateway, 
         await expect(page.locator(".page-subtitle")).to_have_text("1 call")
 
 
+async def test_what_was_said_appears_though_it_is_read_after_the_last_event(
+    gateway, upstream, visit
+):
+    upstream.script = [completion("Paris, of course.")]
+    async with gateway() as gw:
+        page = await visit(gw, "calls")
+        await page.get_by_role("heading", name="No calls yet").wait_for()
+        answer = await gw.chat(json=chat("And the capital?"))
+        await expect(row(page, answer.call_id)).to_contain_text("And the capital?")
+        await expect(row(page, answer.call_id)).to_contain_text("Paris, of course.")
+
+
 async def test_every_kind_of_call_is_listed_with_what_became_of_it(seeded, visit):
     page = await visit(seeded, "calls")
     seeds = seeded.seeds
@@ -155,6 +167,9 @@ async def test_nothing_found_says_where_to_look(seeded, visit):
     await page.get_by_role("button", name="Look in all time").click()
 
     await expect(row(page, seeded.seeds["plain"])).to_be_visible()
+    await ask(page, "stauts:failed https://example.com")
+    await expect(page.locator(".empty")).to_contain_text("There is no field “stauts”")
+    await expect(page.locator(".empty")).not_to_contain_text("“https”")
 
 
 async def test_a_call_opens_beside_the_list_and_keys_walk_it(seeded, visit):

@@ -40,8 +40,8 @@ async def test_all_upstreams_are_listed_with_what_they_hold(seeded, visit):
 
     await rows.nth(0).get_by_role("link", name="openai").click()
     await expect(page.get_by_role("heading", level=1)).to_contain_text("openai")
-    await page.get_by_role("link", name="15 min").click()
-    assert page.url.endswith("upstreams/openai?window=15m")
+    await page.get_by_role("link", name="15m", exact=True).click()
+    assert page.url.endswith("upstreams/openai?range=15m")
     await page.go_back()
     await page.go_back()
     await expect(rows).to_have_count(2)

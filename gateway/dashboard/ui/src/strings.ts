@@ -10,6 +10,7 @@ export const t = {
     keys: "Keys",
     settings: "Settings",
   },
+  range: "Time range",
   frame: {
     skip: "Skip to content",
     search: "Search calls",

@@ -31,6 +31,8 @@ interface Props {
   format: (value: number) => string;
   /** The same shorter, for the axis. */
   axis?: (value: number) => string;
+  /** The values are ms. */
+  durations?: boolean;
   /** Where the axis ends at least. */
   atLeast?: number;
   actions?: preact.ComponentChildren;
@@ -177,9 +179,9 @@ function make(element: HTMLElement, latest: { current: Props }): uPlot {
   let dragged = false;
   const series: uPlot.Series[] = lines.map((line) => {
     const stroke = paint(line.color);
-    const shared = { label: line.label, points: { show: false } };
+    const shared = { label: line.label, points: { show: false, size: 5, fill: stroke, filter: lonely } };
     switch (line.draw) {
-      case "bars": return { ...shared, fill: stroke, width: 0, paths: uPlot.paths.bars!({ size: [0.72, 26], radius: 0 }) };
+      case "bars": return { ...shared, points: { show: false }, fill: stroke, width: 0, paths: uPlot.paths.bars!({ size: [0.72, 26], radius: 0 }) };
       case "area": return { ...shared, stroke, fill: paint(line.color, 16), width: 1.5 };
       case "dashes": return { ...shared, stroke, width: 1.25, dash: [5, 4] };
       default: return { ...shared, stroke, width: 1.5 };
@@ -198,7 +200,7 @@ function make(element: HTMLElement, latest: { current: Props }): uPlot {
       },
       axes: [
         { stroke: text, font, grid: { show: false }, ticks: { show: false }, size: 26, gap: 6, space: 70, values: (_, ticks, __, ___, step) => ticks.map((tick) => axisTime(tick, step)) },
-        { stroke: text, font, grid, ticks: { show: false }, size: (_, values) => Math.max(28, ...(values ?? []).map((value) => value.length * 6.6 + 10)), gap: 6, space: 36, values: (_, ticks) => ticks.map((tick) => (latest.current.axis ?? latest.current.format)(tick)) },
+        { stroke: text, font, grid, ticks: { show: false }, size: (_, values) => Math.max(28, ...(values ?? []).map((value) => value.length * 6.6 + 10)), gap: 6, space: 36, ...(latest.current.durations ? { incrs: DURATIONS } : {}), values: (_, ticks) => ticks.map((tick) => (latest.current.axis ?? latest.current.format)(tick)) },
       ],
       series: [{}, ...series.reverse()],
       hooks: {
@@ -233,6 +235,17 @@ function xRange({ times, stepS }: Props): uPlot.Range.MinMax {
   const first = times[0] ?? 0;
   return [first, (times[times.length - 1] ?? first) + stepS];
 }
+
+/** Values that have no neighbour to be joined to by a line: alone they are drawn as points. */
+function lonely(plot: uPlot, series: number): number[] | null {
+  const values = plot.data[series] as (number | null | undefined)[];
+  const alone = values.flatMap((value, at) => (value != null && values[at - 1] == null && values[at + 1] == null ? [at] : []));
+  return alone.length ? alone : null;
+}
+
+/** Steps of an axis in ms that read well as ms, s, min and h. */
+const DURATIONS = [1, 1e3].flatMap((unit) => [1, 2, 5, 10, 20, 50, 100, 200, 500].slice(0, unit === 1 ? 9 : 4).map((n) => n * unit))
+  .concat([15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400].map((s) => s * 1000));
 
 /** The next number above *max* that reads well on an axis. */
 function nice(max: number): number {

@@ -6,6 +6,7 @@ import { useEvery, useGet, type Call, type Journal, type List, type Stats } from
 import { ButtonLink } from "../components/button";
 import { Failed, Loading } from "../components/empty";
 import { Page } from "../components/page";
+import { Ranges, RANGES } from "../components/ranges";
 import { clock, dayAndTime, span } from "../format";
 import { Icon } from "../icons";
 import { liveState, openCalls, resyncs, useCallEvents } from "../live";
@@ -18,7 +19,7 @@ import { Charts } from "./overview/charts";
 import { Running } from "./overview/running";
 import { Start } from "./overview/start";
 import { Strip } from "./overview/strip";
-import { RANGES, range, rangeS, refreshMs, toIso, zoom } from "./overview/window";
+import { range, rangeS, refreshMs, toIso, zoom } from "./overview/window";
 
 export default function Overview() {
   const stats = useGet<Stats>("stats", { window: range.value });
@@ -37,7 +38,7 @@ export default function Overview() {
   const found = stats.data.value;
   const isEmpty = newest.data.value?.data.length === 0 && openCalls.value.size === 0 && !begun.value;
   return (
-    <Page title={t.nav.overview} actions={isEmpty ? undefined : <RangePicker />} class="overview">
+    <Page title={t.nav.overview} actions={isEmpty ? undefined : <Ranges also={{ from: null, to: null }} />} class="overview">
       {stats.error.value && !found ? <Failed error={stats.error.value} retry={stats.reload} />
         : !found || newest.loading.value && !newest.data.value ? <Loading rows={6} />
         : isEmpty ? <Start />
@@ -57,16 +58,6 @@ function Full({ stats, journal }: { stats: Stats; journal: Journal | undefined }
       <Strip />
       <Running />
     </>
-  );
-}
-
-function RangePicker() {
-  return (
-    <nav class="segments" aria-label={strings.rangeLabel}>
-      {Object.keys(RANGES).map((each) => (
-        <a key={each} href={withQuery({ range: each, from: null, to: null })} title={span(RANGES[each] as number)} {...(each === range.value ? { "aria-current": "true" as const } : {})}>{strings.ranges[each]}</a>
-      ))}
-    </nav>
   );
 }
 

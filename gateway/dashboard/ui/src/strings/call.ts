@@ -67,7 +67,7 @@ export const strings = {
   },
   stream: {
     none: "No pieces were recorded: the answer came in one.", caption: "Pieces of the answer as they came", number: "No.", at: "At", before: "Gap (ms)", bytes: "Bytes", text: "Text",
-    summary: (n: string, size: string, time: string) => `${n} pieces, ${size}, over ${time}`, gap: (time: string, at: string) => `longest silence ${time} after ${at}`, rate: (n: number) => `${n < 10 ? n.toFixed(1) : Math.round(n)} pieces a second`,
+    summary: (n: string, size: string, time: string) => `${n === "1" ? "1 piece" : `${n} pieces`}, ${size}, over ${time}`, gap: (time: string, at: string) => `longest silence ${time} after ${at}`, rate: (n: number) => `${n < 10 ? n.toFixed(1) : Math.round(n)} pieces a second`,
     coded: "(compressed)", left: (n: string) => `${n} more pieces.`, more: "Show 1,000 more",
   },
   attempts: {

@@ -215,6 +215,7 @@ export const strings = {
     tryThis: "Try this in a terminal",
     nothing: "No call matches",
     query: "Searched for",
+    noField: (name: string) => `There is no field “${name}”; it was searched for as text.`,
     range: "In",
     elsewhere: (n: string, where: string) => `${n} in ${where}`,
     widen: (where: string) => `Look in ${where}`,

@@ -105,8 +105,6 @@ export const strings = {
     chart: "Calls over time",
     summary: (n: string, time: string) => `${n} calls ended in the last ${time}.`,
     limitedTo: "Only for",
-    range: "Range",
-    ranges: { "1h": "1 h", "24h": "24 h", "7d": "7 d", "30d": "30 d" },
     noLimits: "It has no limits.",
     expires: "Expires",
     attempts: (n: string) => `${n} attempts`,

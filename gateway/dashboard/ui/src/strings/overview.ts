@@ -1,8 +1,6 @@
 // Every string that a person reads on the overview.
 
 export const strings = {
-  ranges: { "5m": "5m", "15m": "15m", "1h": "1h", "6h": "6h", "24h": "24h", "7d": "7d", "30d": "30d" } as Record<string, string>,
-  rangeLabel: "Time range",
   zoomed: (from: string, to: string) => `${from} – ${to}`,
   zoomReset: "Show the whole range",
   zoomCalls: "Calls of this time",
@@ -57,6 +55,7 @@ export const strings = {
     firstByte: "First byte p95",
     state: "State",
     active: "Active",
+    idle: "Idle",
     paused: "Paused",
     full: "Full",
     trend: "Last 5 min",

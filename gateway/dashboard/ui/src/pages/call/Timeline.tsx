@@ -136,9 +136,12 @@ function Lane({ row, drawn, chunks, selected, onSelect }: { row: Row; drawn: Ret
 }
 
 function AttemptMark({ attempt }: { attempt: Attempt }) {
-  const text = attempt.status !== null ? String(attempt.status) : attempt.outcome ? (t.outcomes as Record<string, string>)[attempt.outcome] : t.timeline.running;
+  const text = outcome(attempt) ?? (attempt.status === null ? t.timeline.running : String(attempt.status));
   return <span class={`mark-${tone(attempt)}`}>{text}{attempt.upstream ? <span class="muted"> {attempt.upstream}</span> : null}</span>;
 }
+
+/** How it ended where that was not with an answer: a 200 that broke off is no 200. */
+const outcome = ({ outcome, status }: Attempt) => (outcome === null || (outcome === "answered" && status !== null) ? null : ((t.outcomes as Record<string, string>)[outcome] ?? outcome));
 
 const tone = ({ outcome, status }: Attempt) => (outcome === null ? "running" : outcome === "answered" && status !== null && status < 400 ? "good" : outcome === "cancelled" ? "cancelled" : "bad");
 
@@ -171,7 +174,7 @@ export const exact = (ms: number): string => t.timeline.ms(count(Math.round(ms *
 
 /** Why it waited before trying again. */
 export function why(attempt: Attempt): string {
-  const cause = attempt.status !== null ? `HTTP ${attempt.status}` : attempt.outcome ? ((t.outcomes as Record<string, string>)[attempt.outcome] ?? attempt.outcome) : "";
+  const cause = outcome(attempt) ?? (attempt.status === null ? "" : `HTTP ${attempt.status}`);
   const asked = attempt.retry_after_s !== null ? t.timeline.retryAfter(attempt.retry_after_s) : attempt.backoff_s !== null ? t.timeline.computed(duration(attempt.backoff_s * 1000)) : "";
   return [cause, asked].filter(Boolean).join(", ");
 }

@@ -10,6 +10,7 @@ import { count, span } from "../../format";
 import { strings } from "../../strings/calls";
 import type { Count } from "./list";
 import { rangeLabel } from "./RangePicker";
+import { unknownFields } from "./terms";
 import { filtersOf, RANGES, seconds, show, type Where } from "./where";
 
 /** An empty journal: how the first call is made. */
@@ -63,6 +64,7 @@ export function Nothing({ where }: { where: Where }) {
       }
     >
       {where.q && <p>{s.query} <code>{where.q}</code></p>}
+      {unknownFields(where.q).map((name) => <p key={name}>{s.noField(name)}</p>)}
       {(where.range || where.from || where.to) && <p>{rangeLabel(where)}{wider.value.map(({ range, count: found }) => ` · ${s.elsewhere(count(found.count) + (found.capped ? "+" : ""), name(range))}`)}</p>}
     </Empty>
   );

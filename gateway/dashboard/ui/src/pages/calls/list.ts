@@ -6,10 +6,13 @@
 
 import { batch, computed, signal, type ReadonlySignal } from "@preact/signals";
 import { ApiError, get, type Call, type DeletedCall, type List } from "../../api";
+import { serverNow } from "../../clock";
+import { wantsLive } from "../../live";
 import { canGrow, filtersOf, PAGE, type Filters, type Where } from "./where";
 
 const MAX_ROWS = 500;
 const FLUSH_MS = 250;
+const PREVIEW_WITHIN_MS = 8000; // by then what was said is known, or there is nothing to show
 const REFRESH_MS = 2000; // between two looks at the newest page, and ten times what the last one took
 
 export interface Count {
@@ -75,6 +78,7 @@ export class CallList {
       known.set(key, { page, filters: this.filters });
       if (known.size > 20) known.delete(known.keys().next().value as string);
       batch(() => { this.take(page); this.loading.value = false; });
+      this.awaitPreviews();
       if (!sameFilters || canGrow(where)) void this.countAll(aborted);
     } catch (error) {
       if (aborted.aborted) return;
@@ -177,7 +181,13 @@ export class CallList {
       this.asking = false;
       const took = performance.now() - began;
       this.notBefore = performance.now() + Math.max(REFRESH_MS, 10 * took);
+      this.awaitPreviews();
     }
+  }
+
+  /** A preview is made a moment after the last event of its call: look once more where one is due. */
+  private awaitPreviews(): void {
+    if (wantsLive.value && this.rows.value.some(awaitsPreview)) this.refresh();
   }
 
   /** The page once more: as it is now when nobody holds the list, else only what changed in its rows. */
@@ -267,6 +277,11 @@ export class CallList {
       if (!aborted.aborted) this.count.value = null;
     }
   }
+}
+
+function awaitsPreview({ status, finished_at, created_at, preview }: Call): boolean {
+  if (serverNow() - Date.parse(finished_at ?? created_at) > PREVIEW_WITHIN_MS) return false;
+  return !(status === "succeeded" ? preview?.answer : preview);
 }
 
 const sorted = (calls: Call[]) => calls.sort((a, b) => (a.id < b.id ? 1 : -1));

@@ -53,6 +53,14 @@ export function terms(text: string): Term[] {
   return found;
 }
 
+/** What looks like `field:` but is none, and so is text; a URL looks like one and is left out. */
+export function unknownFields(text: string): string[] {
+  return [...new Set(terms(text).flatMap(({ kind, valueFrom }) => {
+    const name = kind === "text" ? /^([a-z_]+):(?!\/\/)[^\s]/i.exec(text.slice(valueFrom))?.[1] : undefined;
+    return name ? [name] : [];
+  }))];
+}
+
 function endOfValue(text: string, at: number): number {
   while (at < text.length && !/[\s()]/.test(text[at] as string)) {
     if (text[at] !== '"') { at++; continue; }

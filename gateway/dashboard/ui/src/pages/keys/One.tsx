@@ -8,10 +8,11 @@ import { Card, Metric } from "../../components/card";
 import { Chart, type Line } from "../../components/chart";
 import { Empty, Failed, Loading } from "../../components/empty";
 import { Page } from "../../components/page";
+import { chosenRange, Ranges } from "../../components/ranges";
 import { Time } from "../../components/time";
 import { toast } from "../../components/toast";
 import { count, duration, percent, short, span } from "../../format";
-import { href, navigate, query, withQuery } from "../../router";
+import { href, navigate } from "../../router";
 import { t } from "../../strings";
 import { strings } from "../../strings/keys";
 import { revoke, stateOf, type Key } from "./data";
@@ -19,11 +20,10 @@ import { KeyForm } from "./form";
 import { Allowed, KeyState, Limits } from "./shown";
 
 const s = strings.one;
-const RANGES = Object.keys(s.ranges) as (keyof typeof s.ranges)[];
+const RANGE = "24h"; // limits count a day
 
 export function OneKey({ id }: { id: string }) {
-  const asked = query.value.get("window") as keyof typeof s.ranges;
-  const window = RANGES.includes(asked) ? asked : "24h";
+  const window = chosenRange(RANGE);
   const loaded = useGet<Key>(`keys/${encodeURIComponent(id)}`);
   const stats = useGet<Stats>("stats", { window, key: id });
   useEvery(5000, loaded.reload);
@@ -45,7 +45,7 @@ export function OneKey({ id }: { id: string }) {
     <Page
       title={key.name} class="key-page" heading={<span class="row wrap"><span>{key.name}</span><KeyState of={key} /></span>} subtitle={<code>gw_{key.id}…</code>}
       actions={<>
-        <nav class="segments" aria-label={s.range}>{RANGES.map((each) => <a key={each} href={withQuery({ window: each === "24h" ? null : each })} {...(each === window ? { "aria-current": "true" as const } : {})}>{s.ranges[each]}</a>)}</nav>
+        <Ranges otherwise={RANGE} />
         <ButtonLink icon="calls" href={calls}>{strings.actions.calls}</ButtonLink>
         {!isOver && <Button icon="settings" onClick={() => { changing.value = true; }}>{strings.actions.change}</Button>}
         {!isOver && <Button icon="trash" kind="danger" onClick={() => void revoke(key).then((done) => { if (done) navigate(href("keys")); })}>{strings.actions.revoke}</Button>}

@@ -55,7 +55,7 @@ export function Charts({ stats }: { stats: Stats }) {
         summary={totals?.calls ? s.throughputSummary(count(totals.calls), count(totals.failed + totals.expired), span(stats.window_s ?? 0)) : s.nothing}
       />
       <Chart
-        {...shared} title={firstByte.value ? s.firstByte : s.latency} lines={latency} format={milliseconds} axis={axisDuration}
+        {...shared} title={firstByte.value ? s.firstByte : s.latency} lines={latency} format={milliseconds} axis={axisDuration} durations
         summary={distribution?.count ? s.latencySummary(duration(distribution.p50), duration(distribution.p95), duration(distribution.p99)) : s.nothing}
         actions={
           <div class="segments small">

@@ -55,7 +55,8 @@ export function Strip() {
 
 function UpstreamState({ upstream }: { upstream: Upstream }) {
   if (upstream.paused) return <span class="state queued"><Icon name="pause" size={14} />{s.paused}</span>;
-  if (upstream.in_flight >= upstream.max_in_flight && upstream.queued + upstream.queued_detached > 0) return <span class="state queued"><Icon name="warning" size={14} />{s.full}</span>;
+  if (upstream.in_flight >= upstream.max_in_flight) return <span class="state queued"><Icon name="warning" size={14} />{s.full}</span>;
+  if (!upstream.in_flight) return <span class="state muted">{s.idle}</span>;
   return <span class="state succeeded"><Icon name="succeeded" size={14} />{s.active}</span>;
 }
 

@@ -2,15 +2,10 @@
 
 import { computed } from "@preact/signals";
 import type { Stats, Step } from "../../api";
+import { chosenRange, RANGES } from "../../components/ranges";
 import { navigate, query, withQuery } from "../../router";
 
-export const RANGES: Readonly<Record<string, number>> = { "5m": 300, "15m": 900, "1h": 3600, "6h": 21_600, "24h": 86_400, "7d": 604_800, "30d": 2_592_000 };
-export const DEFAULT_RANGE = "1h";
-
-export const range = computed(() => {
-  const asked = query.value.get("range");
-  return asked && asked in RANGES ? asked : DEFAULT_RANGE;
-});
+export const range = computed(() => chosenRange());
 export const rangeS = computed(() => RANGES[range.value] as number);
 
 /** The stretch that charts are zoomed to, s since the epoch; null when they show it all. */

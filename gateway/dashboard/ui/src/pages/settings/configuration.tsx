@@ -65,7 +65,7 @@ function columns(section: string): Column<Setting>[] {
   return [
     { key: "key", label: s.key, heading: true, render: (each) => <code title={each.key}>{each.key.slice(section.length + 1)}</code> },
     { key: "value", label: s.value, render: (each) => <Value of={each.value} /> },
-    { key: "default", label: s.defaultValue, render: (each) => same(each.value, each.default) ? <span class="muted">–</span> : <span class="muted"><Value of={each.default} /></span> },
+    { key: "default", label: s.defaultValue, render: (each) => same(each.value, each.default) || each.default === null || each.default === undefined ? <span class="muted">–</span> : <span class="muted">{s.otherwise} <Value of={each.default} /></span> },
     { key: "source", label: s.source, render: (each) => <span class={each.source === "default" ? "muted" : each.source === "live" ? "chip warn" : "chip"} title={s.about[each.source]}>{s.sources[each.source]}</span> },
   ];
 }

@@ -39,7 +39,7 @@ function Facts({ journal }: { journal: Journal }) {
         <dt>{s.size}</dt><dd title={exactBytes(journal.file_bytes)}>{s.sizeOf(bytes(journal.file_bytes), bytes(journal.wal_bytes))}</dd>
         <dt>{s.disk}</dt><dd title={exactBytes(journal.free_bytes)}>{bytes(journal.free_bytes)}</dd>
         <dt>{s.calls}</dt><dd>{s.callsOf(calls === null ? "?" : count(calls), count(journal.open_calls))}</dd>
-        <dt>{s.span}</dt><dd><Time at={journal.oldest_at} /> – <Time at={journal.newest_at} /></dd>
+        <dt>{s.span}</dt><dd>{journal.oldest_at ? <><Time at={journal.oldest_at} /> – <Time at={journal.newest_at} /></> : <span class="muted">{s.noCalls}</span>}</dd>
         <dt>{s.retention}</dt><dd>{s.bodies(s.days(journal.keep_bodies_days))}, {s.rows(s.days(journal.keep_calls_days))}</dd>
         <dt>{s.durability}</dt><dd>{journal.durability === "power-loss" ? s.powerLoss : s.process}</dd>
         <dt>{s.integrity}</dt><dd><Integrity is={journal.integrity} /></dd>

@@ -6,23 +6,22 @@ import { Card } from "../../components/card";
 import { Empty, Failed, Loading } from "../../components/empty";
 import { Gauge, Sparkline } from "../../components/gauge";
 import { Page } from "../../components/page";
+import { chosenRange, DEFAULT_RANGE, Ranges, RANGES } from "../../components/ranges";
 import { Table } from "../../components/table";
 import { count, duration, percent, rate, span } from "../../format";
-import { href, withQuery } from "../../router";
+import { href } from "../../router";
 import { lacks } from "../../session";
 import { t as shared } from "../../strings";
 import { strings as t } from "../../strings/upstreams";
-import { chosenWindow, setPaused, useRates, useUpstreams, WINDOWS } from "./data";
-
-const SECONDS: Record<string, number> = { "15m": 900, "1h": 3600, "6h": 21_600, "24h": 86_400 };
+import { setPaused, useRates, useUpstreams } from "./data";
 
 export function AllUpstreams() {
-  const window = chosenWindow();
+  const window = chosenRange();
   const { upstreams, loaded } = useUpstreams();
   const rates = useRates(window).data.value;
   const of = (name: string): Totals | undefined => rates?.upstreams?.[name];
   return (
-    <Page title={shared.nav.upstreams} subtitle={t.subtitle(upstreams.length, span(SECONDS[window] ?? 3600))} actions={<Ranges />}>
+    <Page title={shared.nav.upstreams} subtitle={t.subtitle(upstreams.length, span(RANGES[window] ?? 3600))} actions={<Ranges />}>
       {!upstreams.length && loaded.error.value ? <Failed error={loaded.error.value} retry={loaded.reload} />
         : !upstreams.length && loaded.loading.value ? <Loading rows={4} />
         : !upstreams.length ? <Empty icon="upstreams" title={t.empty.title}><p>{t.empty.body}</p></Empty>
@@ -31,7 +30,7 @@ export function AllUpstreams() {
             <Table
               caption={t.caption} rows={upstreams} rowKey={({ name }) => name} class="upstreams-table"
               columns={[
-                { key: "name", label: t.columns.name, heading: true, render: ({ name, base_url }) => <span class="upstream-name"><a href={href(["upstreams", name], { window: window === "1h" ? null : window })}>{name}</a><span class="mono muted truncate" title={base_url}>{base_url}</span></span> },
+                { key: "name", label: t.columns.name, heading: true, render: ({ name, base_url }) => <span class="upstream-name"><a href={href(["upstreams", name], { range: window === DEFAULT_RANGE ? null : window })}>{name}</a><span class="mono muted truncate" title={base_url}>{base_url}</span></span> },
                 { key: "state", label: t.columns.state, render: (each) => <UpstreamState upstream={each} /> },
                 { key: "slots", label: t.columns.slots, title: t.columns.slotsHint, render: ({ name, in_flight, max_in_flight }) => <Gauge used={in_flight} of={max_in_flight} label={t.slotsOf(name)} /> },
                 { key: "queue", label: t.columns.queue, title: t.columns.queueHint, align: "end", render: ({ queued, queued_detached }) => <>{count(queued)}{queued_detached > 0 && <span class="muted"> ({count(queued_detached)})</span>}</> },
@@ -75,14 +74,5 @@ export function PauseButton({ upstream: { name, paused }, small = false }: { ups
 function Trend({ name, window }: { name: string; window: string }) {
   const calls = useGet<Stats>("stats", { window, upstream: name }).data.value?.series?.map((step) => step.calls) ?? [];
   return <Sparkline values={calls} label={t.trendOf(name, calls.at(-1) ?? 0, Math.max(0, ...calls))} />;
-}
-
-export function Ranges() {
-  const now = chosenWindow();
-  return (
-    <nav class="segments" aria-label={t.rangeLabel}>
-      {WINDOWS.map((each) => <a key={each} href={withQuery({ window: each === "1h" ? null : each })} {...(each === now ? { "aria-current": "true" as const } : {})}>{t.ranges[each]}</a>)}
-    </nav>
-  );
 }
 

@@ -7,6 +7,7 @@ import { Card, Metric } from "../../components/card";
 import { Chart, type Line } from "../../components/chart";
 import { Empty, Loading } from "../../components/empty";
 import { Page } from "../../components/page";
+import { chosenRange, Ranges } from "../../components/ranges";
 import { phase } from "../../components/state";
 import { Table } from "../../components/table";
 import { Time } from "../../components/time";
@@ -15,14 +16,14 @@ import { openCalls } from "../../live";
 import { href } from "../../router";
 import { t as shared } from "../../strings";
 import { strings as t } from "../../strings/upstreams";
-import { PauseButton, Ranges, UpstreamState } from "./All";
-import { chosenWindow, useRates, useUpstreams } from "./data";
+import { PauseButton, UpstreamState } from "./All";
+import { useRates, useUpstreams } from "./data";
 import { Limit } from "./Limit";
 
 export function OneUpstream({ name }: { name: string }) {
   const { upstreams, loaded } = useUpstreams();
   const upstream = upstreams.find((each) => each.name === name);
-  const rates = useRates(chosenWindow(), upstream ? name : undefined).data.value;
+  const rates = useRates(chosenRange(), upstream ? name : undefined).data.value;
   if (!upstream) {
     return (
       <Page title={name}>

@@ -4,16 +4,7 @@ import { useCallback, useEffect } from "preact/hooks";
 import { patch, useEvery, useGet, type List, type Loaded, type Stats, type Upstream } from "../../api";
 import { toast, toastError } from "../../components/toast";
 import { liveState, liveUpstreams, resyncs } from "../../live";
-import { query } from "../../router";
 import { strings as t } from "../../strings/upstreams";
-
-export const WINDOWS = Object.keys(t.ranges);
-
-/** The range in the address. */
-export const chosenWindow = (): string => {
-  const asked = query.value.get("window") ?? "";
-  return WINDOWS.includes(asked) ? asked : "1h";
-};
 
 /** The upstreams in the order of the configuration, as last told. */
 export function useUpstreams(): { upstreams: Upstream[]; loaded: Loaded<List<Upstream>> } {
