@@ -4,6 +4,7 @@ import base64
 import re
 from typing import Any
 
+import pytest
 from playwright.async_api import Page, expect
 
 from tests import http1
@@ -105,6 +106,7 @@ async def test_a_picture_is_shown_from_its_bytes(seeded, visit):
     await expect(panel(page).locator(".hex")).to_contain_text("PNG")
 
 
+@pytest.mark.slow
 async def test_a_tool_stands_with_its_result_and_a_picture_with_its_question(
     gateway, upstream, visit
 ):
@@ -135,6 +137,7 @@ async def test_a_tool_stands_with_its_result_and_a_picture_with_its_question(
         await assert_accessible(page)
 
 
+@pytest.mark.slow
 async def test_markdown_is_laid_out_when_asked_for(gateway, upstream, visit):
     text = (
         "# Head\n\n- **bold** and `a<b>`\n\n> quoted [there](https://elsewhere.invalid/)\n\n"
@@ -160,6 +163,7 @@ async def test_markdown_is_laid_out_when_asked_for(gateway, upstream, visit):
         assert await said.locator("img, a").count() == 0
 
 
+@pytest.mark.slow
 async def test_every_tab_of_every_kind_of_call_opens(seeded, visit):
     for name in ("rejected", "cancelled", "running"):
         page = await visit(seeded, f"calls/{seeded.seeds[name]}")

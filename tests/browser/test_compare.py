@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
@@ -91,6 +92,7 @@ async def test_what_cannot_be_compared_says_so(seeded, visit):
     await expect(page.locator(".empty")).to_contain_text("B is not text.")
 
 
+@pytest.mark.slow
 async def test_what_is_too_different_is_offered_for_download(gateway, upstream, visit):
     words = BIG.split(" ")
     upstream.script = [

@@ -3,6 +3,7 @@
 import re
 from contextlib import asynccontextmanager
 
+import pytest
 from aiohttp import ClientSession, web
 from playwright.async_api import expect
 
@@ -121,6 +122,7 @@ async def test_live_updates_can_be_paused(seeded, visit):
     await expect(page.get_by_role("button", name="Paused")).to_be_visible()
 
 
+@pytest.mark.slow
 async def test_without_an_event_stream_the_gateway_is_asked(gateway, visit, browser):
     async with gateway() as gw:
         page = await visit(gw, "settings", service_workers="block")

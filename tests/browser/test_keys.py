@@ -3,6 +3,7 @@
 import asyncio
 import re
 
+import pytest
 from playwright.async_api import expect
 
 from tests.browser.seeding import chat, completion
@@ -83,6 +84,7 @@ async def test_a_key_is_made_used_bounded_and_revoked(gateway, upstream, visit):
         await expect(row).to_contain_text("Revoked")
 
 
+@pytest.mark.slow
 async def test_every_key_has_its_use_its_calls_and_a_page(gateway, upstream, visit):
     upstream.choose = lambda _: completion("Hello.")
     async with gateway() as gw:
