@@ -173,6 +173,16 @@ async def test_every_tab_of_every_kind_of_call_opens(seeded, visit):
             await expect(panel(page)).not_to_be_empty()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["retried", "failed", "rejected", "expired", "binary", "cancelled", "running", "queued"]
+)
+async def test_whatever_became_of_a_call_its_page_is_accessible(seeded, visit, name):
+    page = await visit(seeded, f"calls/{seeded.seeds[name]}")
+    await expect(panel(page)).not_to_be_empty()
+    await assert_accessible(page)
+
+
 async def test_twenty_megabytes_stay_usable_and_exact(gateway, upstream, visit):
     members = [f'{{"id":{10**19 + n},"text":"{"word " * 40}"}}' for n in range(90_000)]
     body = f'{{"data":[{",".join(members)}],"last":"needle"}}'.encode()
