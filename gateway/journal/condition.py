@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.journal.connection import interrupted_at
+
 COUNT_WITHIN_S = 0.02
 STEPS = 1_000  # of SQLite's machine between two looks at the clock
 
@@ -32,16 +34,13 @@ class Contents:
 def select_contents(connection: sqlite3.Connection) -> Contents:
     """Look into the file, for some 20 ms at most."""
     oldest_ms, newest_ms, unsearched = connection.execute(BOUNDS).fetchone()
-    deadline = time.monotonic() + COUNT_WITHIN_S
-    connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS)
     calls: int | None = None
-    try:
-        calls = connection.execute(COUNT).fetchone()[0]
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
-            raise
-    finally:
-        connection.set_progress_handler(None, 0)
+    with interrupted_at(connection, time.monotonic() + COUNT_WITHIN_S, every=STEPS):
+        try:
+            calls = connection.execute(COUNT).fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
     return Contents(
         calls=calls, oldest_ms=oldest_ms, newest_ms=newest_ms, unsearched=max(0, unsearched)
     )

@@ -8,7 +8,9 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -24,6 +26,8 @@ T = TypeVar("T")
 #: How long a foreign process may hold the file before new calls are refused; that has to be loud
 #: within 2 s. We never contend with ourselves.
 BUSY_TIMEOUT_MS = 1_500
+
+STEPS = 10_000  # of SQLite's machine: about 1 ms
 
 SYNCHRONOUS = {
     "power-loss": "FULL",  # every commit is on the disk before anybody hears of it
@@ -78,6 +82,24 @@ async def in_thread(
     work = connection._execute(function, connection._conn, *args, **kwargs)  # type: ignore[no-untyped-call]
     result: T = await work
     return result
+
+
+@contextmanager
+def interrupted_at(
+    connection: sqlite3.Connection, deadline: float | None, *, every: int = STEPS
+) -> Iterator[None]:
+    """Interrupt what runs beyond *deadline* of the monotonic clock (SQLITE_INTERRUPT); None: nothing.
+
+    *every*: steps of SQLite's machine between two looks at the clock.
+    """
+    if deadline is None:
+        yield
+        return
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, every)
+    try:
+        yield
+    finally:
+        connection.set_progress_handler(None, 0)
 
 
 def create_file(path: Path) -> None:

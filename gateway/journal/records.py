@@ -160,6 +160,12 @@ class CallRecord:
         """The attempt of that *number*, once it has ended."""
         return next((attempt for attempt in self.attempts if attempt.number == number), None)
 
+    @property
+    def shown_attempt(self) -> int | None:
+        """The attempt to look at where none is named: the answer's, the open one, else the last."""
+        last = self.attempts[-1].number if self.attempts else None
+        return self.row.answer or self.row.open_attempt or last
+
 
 def columns(row: type[CallRow | RequestRow | AttemptRow | DeliveryRow]) -> str:
     """What to select for one *row*."""

@@ -9,18 +9,17 @@ from there gets on.
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic_core import to_json
 
+from gateway.journal.connection import interrupted_at
 from gateway.journal.matching import Value
 
 FIRST_CALLS = 1_024
 MOST_CALLS = 65_536  # some 60 ms without an index
 MOST_SEARCHED_CALLS = 16_384  # of full text: about a volume
-STEPS = 10_000  # of SQLite's machine between two looks at the clock: about 1 ms
 
 #: How far a clock may have been set back before `since` and `until` miss calls: they are looked for
 #: where such a time stands in the order of acceptance, and so far beyond.
@@ -105,7 +104,7 @@ def scan(
             break
         tables = ", ".join([*names, *_found(wanted.expressions, volumes, window)])
         values |= {"low": window[0], "high": window[1], "most": most - done.count}
-        with _until(connection, deadline if looked_to is not None else None):
+        with interrupted_at(connection, deadline if looked_to is not None else None):
             try:
                 found = connection.execute(f"WITH {tables} {sql}" if tables else sql, values)
                 rows = found.fetchall()
@@ -194,16 +193,3 @@ def _found(
         found = " UNION ALL ".join(FOUND.format(number, n) for number in near) or NOTHING
         tables.append(f"found_{n} (seq) AS ({found})")
     return tables
-
-
-@contextmanager
-def _until(connection: sqlite3.Connection, deadline: float | None) -> Iterator[None]:
-    """Interrupt what runs longer."""
-    if deadline is None:
-        yield
-        return
-    connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS)
-    try:
-        yield
-    finally:
-        connection.set_progress_handler(None, 0)

@@ -78,6 +78,12 @@ class LiveCall:
         self.abandoned: asyncio.TimerHandle | None = None
         self._waiting: list[asyncio.Future[None]] = []
 
+    def as_it_stands(self) -> Call:
+        """The call, with what it waits for now: a pause may have come or gone meanwhile."""
+        if self.place.waits:
+            self.call.wait_reason = self.place.reason
+        return self.call
+
     async def wait_accepted(self) -> None:
         """Return once the call is durable. Several may wait, and leave while they do.
 

@@ -19,11 +19,7 @@ class Standing:
     def open_call(self, call_id: str) -> Call | None:
         """The call of that id while it is not final."""
         live = self._calls.get(call_id)
-        if live is None:
-            return None
-        if live.place.waits:
-            live.call.wait_reason = live.place.reason  # a pause may have come or gone meanwhile
-        return live.call
+        return None if live is None else live.as_it_stands()
 
     async def wait_final(self, call_id: str, within_s: float) -> None:
         """Return when the call is final and recorded, or after *within_s*."""

@@ -159,9 +159,7 @@ class Watch:
         call = live.call
         if call.finished_at is not None:
             return live_json(call, cut=self._is_cut(call))
-        if live.place.waits:
-            call.wait_reason = live.place.reason  # a pause may have come or gone meanwhile
-        return live_json(call)
+        return live_json(live.as_it_stands())
 
     def _add_places(self, changes: Iterable[CallChanged]) -> None:
         """Say of the calls that still wait where they stand in their queues."""

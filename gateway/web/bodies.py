@@ -71,11 +71,9 @@ def _number(request: web.Request, record: CallRecord) -> int:
     for name in request.query:
         if name not in ("attempt", "offset", "limit"):
             raise BadRequest(f"there is no parameter {name[:64]!r} here")
-    row = record.row
     text = request.query.get("attempt")
     if text is None:
-        last = record.attempts[-1].number if record.attempts else None
-        number = row.answer or row.open_attempt or last
+        number = record.shown_attempt
         if number is None:
             raise NotFound("the call has no attempt yet")
         return number

@@ -40,9 +40,7 @@ async def show_chunks(request: web.Request) -> web.Response:
 
 
 def _default(record: CallRecord) -> int:
-    row = record.row
-    last = record.attempts[-1].number if record.attempts else None
-    number = row.answer or row.open_attempt or last
+    number = record.shown_attempt
     if number is None:
         raise NotFound("the call has made no attempt")
     return number

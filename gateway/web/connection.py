@@ -39,7 +39,6 @@ class Server(web.Server):
         self.refuse = refuse
         self.max_connections = max_connections
         self.of_address: Counter[str] = Counter()  #: connections, loopback's left out
-        self.turned_away = 0  #: connections closed at once, one too many
 
     @override
     def __call__(self) -> RequestHandler:
@@ -66,7 +65,6 @@ class Connection(RequestHandler):
         server.of_address[address] += 1
         is_crowd = address and server.of_address[address] > server.max_connections // 2
         if is_crowd or len(server.connections) > server.max_connections:
-            server.turned_away += 1
             self.force_close()
 
     @override

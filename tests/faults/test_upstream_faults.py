@@ -129,15 +129,17 @@ async def test_a_tls_handshake_that_stalls_is_a_connect_timeout(gateway, upstrea
     assert slots.in_flight == 0
 
 
-async def test_plain_bytes_instead_of_tls_are_unreachable_and_not_tried_again(gateway, upstream):
+async def test_plain_bytes_instead_of_tls_are_unreachable_at_every_attempt(gateway, upstream):
     plain = Fault(after=0, then="garbage", swallow_request=True)
     async with FaultProxy(upstream.port, plain) as proxy:
         tables = {"base_url": f"https://127.0.0.1:{proxy.port}/v1", "timeouts": LIMITS}
         async with gateway(upstreams={"openai": tables}) as gw:
             exchange = await gw.chat()
+            call = await gw.final(exchange.call_id)
 
     assert exchange.code == "upstream_unreachable"
-    assert proxy.connections <= 4
+    assert [each["outcome"] for each in call["attempts"]] == ["unreachable"] * proxy.connections
+    assert 1 <= proxy.connections <= 4
 
 
 async def test_faults_at_random_leave_one_final_record_each_and_no_slot_taken(gateway, upstream):
