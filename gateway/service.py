@@ -27,7 +27,7 @@ from gateway.ids import IdSource
 from gateway.journal import keys
 from gateway.journal.reader import Reader, open_reader
 from gateway.journal.retention import Retention
-from gateway.journal.search import Search
+from gateway.journal.search.indexer import Search
 from gateway.journal.unkept import Unkept, set_policies
 from gateway.journal.writer import Journal, open_journal
 from gateway.mock.app import serve_mock

@@ -4,8 +4,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from gateway.journal.stats import Statistics, select_statistics
-from gateway.journal.windows import Window, read_window
+from gateway.journal.statistics.stats import Statistics, select_statistics
+from gateway.journal.statistics.windows import Window, read_window
 from tests.running_journal import committed
 
 FINAL = """

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gateway.call import PART_BYTES, Part
-from gateway.journal.rollups import Tally
 from gateway.journal.rows import Row
+from gateway.journal.statistics.rollups import Tally
 
 ROUND_POSTS = 1_000  # bounds a transaction of small records to some 10 ms
 ROUND_BYTES = 4 * PART_BYTES  # of bodies; more would hold everybody's commit for too long

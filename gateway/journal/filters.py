@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from gateway.call import Status
 from gateway.errors import BadRequest
-from gateway.journal.fields import Between, Equal, read_text
-from gateway.journal.matching import (
+from gateway.journal.search.fields import Between, Equal, read_text
+from gateway.journal.search.matching import (
     Bound,
     Value,
     condition,
@@ -23,7 +23,7 @@ from gateway.journal.matching import (
     tag_condition,
     text_condition,
 )
-from gateway.journal.query import parse
+from gateway.journal.search.query import parse
 
 T = TypeVar("T")
 

@@ -47,8 +47,8 @@ from gateway.journal.selects import (
     select_request,
 )
 from gateway.journal.shapes import Json
-from gateway.journal.stats import Now, tell_statistics
-from gateway.journal.windows import Window
+from gateway.journal.statistics.stats import Now, tell_statistics
+from gateway.journal.statistics.windows import Window
 
 P = ParamSpec("P")
 T = TypeVar("T")

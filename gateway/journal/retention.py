@@ -15,8 +15,8 @@ import structlog
 from gateway import config
 from gateway.errors import JournalUnavailable
 from gateway.journal.deletion import Budget, remove_bodies, remove_calls, removing
+from gateway.journal.search.volumes import forget
 from gateway.journal.shapes import Json
-from gateway.journal.volumes import forget
 from gateway.journal.writer import Journal
 
 log = structlog.get_logger(__name__)

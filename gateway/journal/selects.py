@@ -22,7 +22,7 @@ from gateway.journal.records import (
     RequestRow,
     columns,
 )
-from gateway.journal.scan import CLOCK_MS, Wanted, scan, seq_about
+from gateway.journal.search.scan import CLOCK_MS, Wanted, scan, seq_about
 
 PIECE_BYTES = 1_048_576  # of a body in one reading: what one slow reader can hold of our memory
 

@@ -16,8 +16,8 @@ from pydantic_core import to_json
 
 from gateway.journal import rows
 from gateway.journal.backlog import Post
-from gateway.journal.rollups import Tally
 from gateway.journal.rows import Columns, Row
+from gateway.journal.statistics.rollups import Tally
 
 MAX_ROWS = 64  # more rows a statement gain nothing, and a prepared one holds 150 bytes a value
 CACHED_STATEMENTS = 128  # the connection's: 6 of them, 7 sizes, with or without the rare columns

@@ -20,11 +20,11 @@ from gateway.journal.committer import Committer
 from gateway.journal.connection import BUSY_TIMEOUT_MS
 from gateway.journal.deletion import Deletion
 from gateway.journal.file import JournalFile, Step, open_file
-from gateway.journal.folding import Folding
 from gateway.journal.lock import Lock, hold_lock
-from gateway.journal.rollups import Load, tally
 from gateway.journal.rows import Row
-from gateway.journal.unsearched import Unsearched
+from gateway.journal.search.unsearched import Unsearched
+from gateway.journal.statistics.folding import Folding
+from gateway.journal.statistics.rollups import Load, tally
 
 log = structlog.get_logger(__name__)
 

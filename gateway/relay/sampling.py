@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from gateway.journal.rollups import FINEST, Load
+from gateway.journal.statistics.rollups import FINEST, Load
 from gateway.journal.writer import Journal
 from gateway.relay.admission import AdmissionStatistics
 from gateway.relay.slots import SlotsStatistics

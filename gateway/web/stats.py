@@ -6,8 +6,8 @@ from aiohttp import web
 from pydantic_core import to_json
 
 from gateway.journal.shapes import Json, rfc3339
-from gateway.journal.stats import Now
-from gateway.journal.windows import read_window
+from gateway.journal.statistics.stats import Now
+from gateway.journal.statistics.windows import read_window
 from gateway.relay.admission import AdmissionStatistics
 from gateway.relay.sampling import Sampling
 from gateway.web.dependencies import READER

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from gateway.journal.migrate import load_migrations, migrate
 from gateway.journal.rows import CALL, STATE
-from gateway.journal.volumes import VOLUME_CALLS, merge, new_volume
+from gateway.journal.search.volumes import VOLUME_CALLS, merge, new_volume
 
 SPAN_MS = 25 * 86_400_000  # from the oldest call to the newest: retention keeps all of it for now
 BATCH = 20_000

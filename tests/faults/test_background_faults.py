@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway import service
 from gateway.journal.retention import Retention
-from gateway.journal.search import Search
+from gateway.journal.search.indexer import Search
 from gateway.journal.unkept import Unkept
 from gateway.journal.writer import Journal
 from gateway.relay.relay import Relay

@@ -14,7 +14,7 @@ from gateway.errors import BadRequest, Gone, JournalDamaged, JournalUnavailable
 from gateway.journal.filters import Cursor, Filters, read_filters, read_selection
 from gateway.journal.reader import Reader, open_reader
 from gateway.journal.records import CallRow, columns
-from gateway.journal.scan import FIRST_CALLS, Wanted, statement
+from gateway.journal.search.scan import FIRST_CALLS, Wanted, statement
 from gateway.journal.selects import PIECE_BYTES, select_page
 from tests.recorded_calls import T0, RecordedCalls, answered
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.errors import JournalUnavailable
-from gateway.journal.rollups import Load
+from gateway.journal.statistics.rollups import Load
 from gateway.relay.admission import AdmissionStatistics
 from gateway.relay.sampling import Sampling
 from gateway.relay.slots import SlotsStatistics

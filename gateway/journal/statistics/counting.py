@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from gateway.journal.rollups import FINEST, Bucket, Load, Tally, decode, encode
+from gateway.journal.statistics.rollups import FINEST, Bucket, Load, Tally, decode, encode
 
 #: A row of `rollups`: (level, key, start, upstream).
 Place: TypeAlias = tuple[int, str, int, str]

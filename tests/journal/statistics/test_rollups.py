@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from gateway.call import Failure, Status, Usage
-from gateway.journal.rollups import Bucket, Histogram, Load, Tally, decode, encode, tally
+from gateway.journal.statistics.rollups import Bucket, Histogram, Load, Tally, decode, encode, tally
 from tests.running_journal import NOW, begin_attempt, end_attempt, end_call, make_call
 
 ERROR = 0.025  # of a percentile

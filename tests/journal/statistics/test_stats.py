@@ -8,12 +8,12 @@ import pytest
 
 from gateway.call import Part, Status
 from gateway.errors import GatewayError, JournalUnavailable
-from gateway.journal.counting import Buckets
-from gateway.journal.folding import Folding
 from gateway.journal.migrate import load_migrations, migrate
-from gateway.journal.rollups import DAY_S, LEVELS, Bucket, Load, Tally, encode
-from gateway.journal.stats import Now, select_statistics, statistics_json
-from gateway.journal.windows import read_window
+from gateway.journal.statistics.counting import Buckets
+from gateway.journal.statistics.folding import Folding
+from gateway.journal.statistics.rollups import DAY_S, LEVELS, Bucket, Load, Tally, encode
+from gateway.journal.statistics.stats import Now, select_statistics, statistics_json
+from gateway.journal.statistics.windows import read_window
 from tests.counted_calls import counted, ended
 from tests.running_journal import (
     NOW,

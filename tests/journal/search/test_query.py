@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from gateway.call import Status
 from gateway.errors import BadQuery
-from gateway.journal.fields import FIELDS, Between, Equal, Glob, Tagged
 from gateway.journal.filters import read_filters
-from gateway.journal.query import And, Field, Node, Not, Or, Text, parse
-from gateway.journal.scan import Wanted, scan
-from gateway.journal.volumes import Entry, write_entries
-from gateway.journal.words import spaced
+from gateway.journal.search.fields import FIELDS, Between, Equal, Glob, Tagged
+from gateway.journal.search.query import And, Field, Node, Not, Or, Text, parse
+from gateway.journal.search.scan import Wanted, scan
+from gateway.journal.search.volumes import Entry, write_entries
+from gateway.journal.search.words import spaced
 from tests.recorded_calls import RecordedCalls
 
 INJECTION = [

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from gateway.journal.filters import read_filters
-from gateway.journal.indexing import read_entry
-from gateway.journal.scan import Wanted, scan
-from gateway.journal.volumes import write_entries
-from gateway.journal.words import has_words
+from gateway.journal.search.indexing import read_entry
+from gateway.journal.search.scan import Wanted, scan
+from gateway.journal.search.volumes import write_entries
+from gateway.journal.search.words import has_words
 from tests.recorded_calls import RecordedCalls, answered
 from tests.test_recorded import RECORDED, read_exchange
 

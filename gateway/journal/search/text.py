@@ -19,7 +19,7 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 
 from gateway.decoding import Decoder
-from gateway.journal.stream_text import Pieces
+from gateway.journal.search.stream_text import Pieces
 
 READ_BYTES = 4_194_304  # of a body, and of what it decodes to
 #: What is searchable of a request, and of an answer. To index so much holds the writer for 10 ms.

@@ -13,11 +13,12 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.call import Call, Failure, Part, Status
-from gateway.journal import retention, unsearched, volumes
+from gateway.journal import retention
 from gateway.journal.filters import read_filters
 from gateway.journal.reader import Reader, open_reader
 from gateway.journal.retention import Retention
-from gateway.journal.search import Search
+from gateway.journal.search import unsearched, volumes
+from gateway.journal.search.indexer import Search
 from gateway.journal.writer import Journal
 from tests.running_journal import (
     NOW,

@@ -21,10 +21,10 @@ import aiosqlite
 import structlog
 
 from gateway.errors import GatewayError, JournalUnavailable
-from gateway.journal import indexing, volumes
 from gateway.journal.connection import in_thread, open_read_only
-from gateway.journal.unsearched import Unsearched
-from gateway.journal.volumes import Entry
+from gateway.journal.search import indexing, volumes
+from gateway.journal.search.unsearched import Unsearched
+from gateway.journal.search.volumes import Entry
 from gateway.journal.writer import Journal
 
 T = TypeVar("T")

@@ -5,9 +5,9 @@ import time
 from collections.abc import Sequence
 
 from gateway.journal.records import header_fields
-from gateway.journal.text import READ_BYTES, Text, read_answer, read_request
-from gateway.journal.volumes import Entry
-from gateway.journal.words import spaced
+from gateway.journal.search.text import READ_BYTES, Text, read_answer, read_request
+from gateway.journal.search.volumes import Entry
+from gateway.journal.search.words import spaced
 
 # Headers are looked at only for a content coding, which hardly any call has.
 CALL = """

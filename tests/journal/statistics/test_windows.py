@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
-from gateway.journal.rollups import LEVELS
-from gateway.journal.windows import read_window
+from gateway.journal.statistics.rollups import LEVELS
+from gateway.journal.statistics.windows import read_window
 
 NOW = 1_800_000_123.4
 

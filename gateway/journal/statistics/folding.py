@@ -12,8 +12,8 @@ from itertools import pairwise
 
 from pydantic_core import from_json
 
-from gateway.journal.counting import STORED, Buckets
-from gateway.journal.rollups import FINEST, LEVELS, Load, Tally, decode
+from gateway.journal.statistics.counting import STORED, Buckets
+from gateway.journal.statistics.rollups import FINEST, LEVELS, Load, Tally, decode
 from gateway.journal.transaction import transaction
 
 STEP_TALLIES = 500  # about 5 ms

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gateway.errors import BadRequest
-from gateway.journal.rollups import DAY_S, FINEST, LEVELS, LONGEST_FIRST
+from gateway.journal.statistics.rollups import DAY_S, FINEST, LEVELS, LONGEST_FIRST
 
 SHORTEST_S, LONGEST_S = 300, 30 * DAY_S
 MAX_BUCKETS = 720  # 30 days by the hour

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, assert_never
 
 from gateway.call import Status
-from gateway.journal.fields import FIELDS, Between, Equal, Glob, Tagged, Test
-from gateway.journal.query import And, Field, Node, Not, Or, Text
-from gateway.journal.words import phrase
+from gateway.journal.search.fields import FIELDS, Between, Equal, Glob, Tagged, Test
+from gateway.journal.search.query import And, Field, Node, Not, Or, Text
+from gateway.journal.search.words import phrase
 
 Value: TypeAlias = str | int | float
 

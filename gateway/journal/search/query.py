@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from gateway.errors import BadQuery
-from gateway.journal.fields import FIELDS, Test
-from gateway.journal.words import has_words
+from gateway.journal.search.fields import FIELDS, Test
+from gateway.journal.search.words import has_words
 
 MAX_CHARS = 1024
 MAX_TERMS = 64

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.journal.text import PREVIEW_CHARS, SIDE_CHARS, read_answer, read_request
+from gateway.journal.search.text import PREVIEW_CHARS, SIDE_CHARS, read_answer, read_request
 
 JSON = "application/json"
 SSE = "text/event-stream; charset=utf-8"

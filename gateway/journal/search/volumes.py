@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gateway.journal.deletion import removing
+from gateway.journal.search.words import TOKENIZER
 from gateway.journal.transaction import transaction
-from gateway.journal.words import TOKENIZER
 
 #: A prefix of one volume's words takes some 50 ms to look up, of a million calls 3 s.
 VOLUME_CALLS = 16_384

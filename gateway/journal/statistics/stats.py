@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from pydantic_core import from_json
 
-from gateway.journal.counting import STORED, UNTIL
-from gateway.journal.folding import UNCOUNTED
-from gateway.journal.rollups import (
+from gateway.journal.shapes import Json, rfc3339
+from gateway.journal.statistics.counting import STORED, UNTIL
+from gateway.journal.statistics.folding import UNCOUNTED
+from gateway.journal.statistics.rollups import (
     FINEST,
     LONGEST_FIRST,
     Bucket,
@@ -23,8 +24,7 @@ from gateway.journal.rollups import (
     Tally,
     decode,
 )
-from gateway.journal.shapes import Json, rfc3339
-from gateway.journal.windows import Window
+from gateway.journal.statistics.windows import Window
 
 ROWS = f"""
 SELECT start, upstream, {STORED} FROM rollups

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from gateway.journal.connection import interrupted_at
-from gateway.journal.matching import Value
+from gateway.journal.search.matching import Value
 
 FIRST_CALLS = 1_024
 MOST_CALLS = 65_536  # some 60 ms without an index
