@@ -62,6 +62,7 @@ from gateway.web import (
     webhook,
 )
 from gateway.web.app import Runner, make_app
+from gateway.web.connection import Site
 from gateway.web.dependencies import CALLS, READER
 from gateway.web.events import Events
 from gateway.web.guard import Guard, make_guard
@@ -389,7 +390,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             connections=runner.connections,
         )
         stack.push_async_callback(runner.cleanup)
-        await web.SockSite(runner, listener, ssl_context=service.tls, backlog=BACKLOG).start()
+        await Site(runner, listener, tls=service.tls, backlog=BACKLOG).start()
         stack.callback(events.close)
         stack.push_async_callback(service.give_back)
         service.listens_at(*runner.addresses[0][:2])

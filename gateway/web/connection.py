@@ -1,13 +1,15 @@
-"""One client's connection: what aiohttp's protocol leaves open to slow and hostile peers.
+"""The listener and its connections: what aiohttp leaves open to slow and hostile peers.
 
-Invariant: no peer holds a connection for nothing. A head that has begun is whole within `HEAD_S`; a
-client with something to read takes some of it every `WRITE_IDLE_S`; there are never more connections
-than descriptors for them, and of one address at most half of those. What the parser itself refuses
-is answered like all that is refused.
+Invariant: no peer holds a connection for nothing. A handshake is over within `HANDSHAKE_S`; a head
+that has begun is whole within `HEAD_S`; a client with something to read takes some of it every
+`WRITE_IDLE_S`; there are never more connections than descriptors for them, and of one address at
+most half of those. What the parser itself refuses is answered like all that is refused.
 """
 
 import asyncio
 import resource
+import socket
+import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -24,6 +26,8 @@ log = structlog.get_logger()
 
 HEAD_S = 10.0  # aiohttp waits for the rest of a head as long as for the next request
 WRITE_IDLE_S = 30.0
+HANDSHAKE_S = 10.0  # TLS; asyncio's own bound is a minute, and such a connection counts nowhere yet
+GOODBYE_S = 5.0  # a peer's last word of TLS, once we have hung up
 _TARGET_BYTES = 128  # of a head: enough to tell whose API was meant
 OWN_DESCRIPTORS = 64  # journal, listener, logs, webhooks
 
@@ -148,6 +152,43 @@ class Connection(RequestHandler):
             return await self._server.refuse(request, path, refused)
 
         return handler
+
+
+class Site(web.BaseSite):
+    """Listens on a bound socket, by TLS where there is a context."""
+
+    def __init__(
+        self,
+        runner: web.AppRunner,
+        listener: socket.socket,
+        *,
+        tls: ssl.SSLContext | None,
+        backlog: int,
+    ) -> None:
+        super().__init__(runner, ssl_context=tls, backlog=backlog)
+        self._listener = listener
+
+    @property
+    @override
+    def name(self) -> str:
+        """Where it listens, for aiohttp."""
+        return str(self._listener.getsockname())
+
+    @override
+    async def start(self) -> None:
+        """Accept connections from now on."""
+        await super().start()
+        server = self._runner.server
+        assert server is not None
+        by_tls = self._ssl_context is not None
+        self._server = await asyncio.get_running_loop().create_server(
+            server,
+            sock=self._listener,
+            ssl=self._ssl_context,
+            backlog=self._backlog,
+            ssl_handshake_timeout=HANDSHAKE_S if by_tls else None,
+            ssl_shutdown_timeout=GOODBYE_S if by_tls else None,
+        )
 
 
 def _path(head: bytes) -> str:

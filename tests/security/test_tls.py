@@ -80,6 +80,21 @@ async def test_nothing_older_than_tls_1_2_and_no_plain_text_is_answered(gateway,
     assert b"HTTP/1.1 200" not in answer
 
 
+async def test_a_handshake_that_stalls_is_hung_up_on_while_others_are_served(
+    gateway, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("gateway.web.connection.HANDSHAKE_S", 0.3)
+    authority = trustme.CA()
+    async with gateway(server=write_pair(authority, tmp_path)) as gw:
+        silent, writer = await asyncio.open_connection("127.0.0.1", gw.port)
+        line, _, _ = await get(gw.port, "/-/healthy", trusting(authority))
+        async with asyncio.timeout(10):
+            assert await silent.read() == b""
+        writer.close()
+
+    assert line.startswith("HTTP/1.1 200")
+
+
 async def test_under_tls_the_cookie_is_the_hosts_alone(gateway, tmp_path):
     authority = trustme.CA()
     trust = trusting(authority)
