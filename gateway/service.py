@@ -98,7 +98,8 @@ class Service:
         self.events: Events
         self.background: Background
         self.metrics = Metrics()
-        self.admission = Admission(now=asyncio.get_running_loop().time)
+        loop = asyncio.get_running_loop()
+        self.admission = Admission(now=loop.time, call_at=loop.call_at)
         self._sessions: dict[str, Upstream] = {}
         self._resources = AsyncExitStack()
         self._rng = random.Random(os.urandom(16))  # noqa: S311 - jitter, not secrets
@@ -299,7 +300,10 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
         sampling = Sampling(journal, service.admission.statistics, now)
         background = service.background = Background(tasks, crashed=metrics.background_crashed)
         runs: dict[str, Callable[[], Awaitable[object]]] = {
-            "posting": relay.run, "loop_lag": partial(watch_loop_lag, metrics),
+            "posting": relay.run,
+            "loop_lag": partial(
+                watch_loop_lag, metrics, each=service.admission.give_sign_of_life
+            ),
             "quick_check": journal.quick_check, "search": search.run, "retention": retention.run,
             "sampling": sampling.run, "key_use": guard.ring.run, "unkept": Unkept(journal, now).run,
         }  # fmt: skip
@@ -319,7 +323,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
                 metrics=metrics, watch=watch, now=now,
             ),
             upstream=lambda name: upstreams.shown(
-                service.settings.upstreams, name, service.admission
+                service.settings.upstreams, name, service.admission, now
             ),
         )  # fmt: skip
         stack.callback(background.start("events", events.run).cancel)
@@ -346,7 +350,8 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
                 *ui.routes(dashboard),
                 *webhook.routes(webhooks),
                 *upstreams.routes(
-                    settings=lambda: service.settings, admission=service.admission, journal=journal
+                    settings=lambda: service.settings, admission=service.admission,
+                    journal=journal, now=now,
                 ),
                 *stats.routes(
                     admission=service.admission.statistics, recovered=relay.recovered,

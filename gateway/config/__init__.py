@@ -9,6 +9,7 @@ makes another.
 from gateway.config.loading import load, load_journal, load_journal_path
 from gateway.config.models import (
     Auth,
+    Breaker,
     Config,
     Journal,
     Limits,
@@ -26,6 +27,7 @@ from gateway.config.sources import exposed_secrets, settings_json
 
 __all__ = [
     "Auth",
+    "Breaker",
     "Config",
     "Journal",
     "Limits",

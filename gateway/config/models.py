@@ -142,6 +142,25 @@ class Retry(_Table):
     statuses: ErrorStatuses = frozenset({408, 429, 500, 502, 503, 504, 529})
 
 
+class Breaker(_Table):
+    """[upstreams.NAME.breaker]: when an upstream that fails is left alone, and how it is tried again."""
+
+    enabled: bool = False
+    failure_share: float = Field(default=0.5, gt=0, le=1)
+    min_attempts: int = Field(default=20, ge=1, le=1_000_000)
+    window_s: PositiveSeconds = 60  #: at least; longer where answers are slow
+    pause_s: PositiveSeconds = 10  #: doubling each time it fails again
+    pause_max_s: PositiveSeconds = 60
+    probes: int = Field(default=3, ge=1, le=1_000)
+    ramp_s: PositiveSeconds = 30  #: back to the whole limit
+
+    @model_validator(mode="after")
+    def _pauses_in_order(self) -> Self:
+        if self.pause_max_s < self.pause_s:
+            raise wrong("pause_max_s must not be less than pause_s")
+        return self
+
+
 class Mock(_Table):
     """[upstreams.NAME.mock]: how the simulated API behaves."""
 
@@ -162,6 +181,7 @@ class Upstream(_Table):
     dialect: Literal["openai", "anthropic", "gemini"] = "openai"
     models: Globs = ()
     max_in_flight: Slots = 100
+    adaptive: bool = False  #: fewer where it refuses, up to that again where it does not
     on_disconnect: Literal["finish", "cancel"] = "finish"
     on_disconnect_stream: Literal["finish", "cancel"] = "cancel"
     stream_ping_s: Seconds = 0  #: 0: none
@@ -169,6 +189,7 @@ class Upstream(_Table):
     bodies: Literal["full", "metadata", "none"] = "full"  #: what is kept of its calls
     timeouts: Timeouts = Timeouts()
     retry: Retry = Retry()
+    breaker: Breaker = Breaker()
     mock: Mock = Mock()
 
     @property

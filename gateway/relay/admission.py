@@ -3,12 +3,13 @@
 A `Place` is the right of one attempt to a slot, from the queue to the release. Everything is
 decided in steps without an `await`, so counts hold whenever somebody looks.
 
-Invariant: no attempt starts above its upstream's limit, the limit of all, or the retry budget; a
-place is waiting, granted or given up, and given up exactly once; nobody who may go waits while
-there is a slot for it. `test_admission.py` drives it with random arrivals, departures, limits,
-pauses and reloads against a plain model.
+Invariant: no attempt starts above its upstream's limit (as `slots` finds it just then), the limit
+of all, or the retry budget; a place is waiting, granted or given up, and given up exactly once;
+nobody who may go waits while there is a slot for it. `test_admission.py` drives it with random
+arrivals, departures, limits, pauses and reloads against a plain model.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,13 +19,16 @@ from typing import Any
 from gateway.call import WaitReason
 from gateway.config import Limits, Upstream
 from gateway.errors import KeyLimit, QueueFull
+from gateway.relay.breaker import BreakerState
 from gateway.relay.fair_queue import RISE_S, Entry
 from gateway.relay.key_slots import UNBOUND, KeySlots
+from gateway.relay.pace import Sign
 from gateway.relay.slots import Slots, SlotsStatistics
 
 UNMEASURED_HOLD_S = 10.0  # how long a slot is taken for held before any was given back
 LONGEST_RETRY_AFTER_S = 60.0  # the longest hint that all official SDKs obey alike
 GOLDEN = 0.618033988749895  # its multiples, modulo 1, spread evenly however many there are
+STOOD_STILL_S = 5.0  # after so long without a sign of life the process was stopped or suspended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,7 @@ class Place:
         "owner",
         "recovered",
         "retry",
+        "sign",
     )
 
     def __init__(
@@ -94,11 +99,12 @@ class Place:
         self.recovered = recovered
         self.granted = False  #: it holds a slot now
         self.owner: object = None  #: whom `Admission.on_grant` tells, while it waits
+        self.sign: Sign | None = None  #: what its attempt, once over, says about the upstream
 
     @property
     def reason(self) -> WaitReason:
         """What it waits for as things stand."""
-        if self._slots.paused:
+        if self._slots.paused or self._slots.breaker.state is BreakerState.OPEN:
             return WaitReason.PAUSED
         if self.retry and not self._slots.has_retry_budget:
             return WaitReason.BACKOFF
@@ -134,11 +140,28 @@ class Place:
         self.release()
 
 
-class Admission:
-    """The slots of all upstreams. *now* is monotonic, in seconds (`loop.time`)."""
+def _never(_: float, __: Callable[[float], None], ___: float) -> None:
+    """No timer: where time passes in a test only."""
 
-    def __init__(self, *, now: Callable[[], float]) -> None:
+
+class Admission:
+    """The slots of all upstreams. *now* is monotonic, in seconds (`loop.time`).
+
+    *call_at* calls a function with an argument at a time of that clock (`loop.call_at`): a breaker
+    changes by itself too.
+    """
+
+    def __init__(
+        self,
+        *,
+        now: Callable[[], float],
+        call_at: Callable[[float, Callable[[float], None], float], object] = _never,
+    ) -> None:
         self._now = now
+        self._call_at = call_at
+        self._due = math.inf  # when the one timer that counts will look
+        self._seen_alive = math.inf  # inf: nobody gives signs of life
+        self._stood_still_until = -math.inf
         self._upstreams: dict[str, Slots[Place]] = {}
         self._turns: deque[Slots[Place]] = deque()  # upstreams, the next to be served first
         self._max_in_flight = 0
@@ -154,6 +177,8 @@ class Admission:
         self.on_grant: Callable[[Any], None] = lambda _: None
         #: told of each upstream whose limit or pause may have changed
         self.on_change: Callable[[str], None] = lambda _: None
+        #: told of each upstream whose breaker changed, and what that is now
+        self.on_breaker: Callable[[str, BreakerState], None] = lambda _, __: None
 
     def configure(self, limits: Limits, upstreams: Mapping[str, Upstream]) -> None:
         """Take over a config, at start or on reload; what `set_max_in_flight` set is undone.
@@ -164,10 +189,11 @@ class Admission:
         self._bounds = (limits.max_queued, limits.max_queued_detached)
         self._max_queued_bytes = limits.max_queued_bytes
         for name, upstream in upstreams.items():
-            slots = self._upstreams.setdefault(name, Slots())
-            slots.max_in_flight = upstream.max_in_flight
-            slots.budget = upstream.retry.budget
+            slots = self._upstreams.setdefault(name, Slots(name))
+            before = slots.breaker.state
+            slots.configure(upstream, self._now())
             self.on_change(name)
+            self._mind_breaker(slots, before)
         for name, slots in self._upstreams.items():
             slots.removed = name not in upstreams
         self._forget_drained()
@@ -175,7 +201,7 @@ class Admission:
 
     def set_max_in_flight(self, upstream: str, n: int) -> None:
         """Change one upstream's limit until the next `configure`."""
-        self._upstreams[upstream].max_in_flight = n
+        self._upstreams[upstream].bound(n, self._now())
         self.on_change(upstream)
         self._serve()
 
@@ -187,10 +213,26 @@ class Admission:
         self._serve()
 
     def pause(self, upstream: str, paused: bool) -> None:
-        """Start no new attempt at *upstream*, or go on."""
-        self._upstreams[upstream].paused = paused
+        """Start no new attempt at *upstream*, or go on, whatever its breaker has seen."""
+        slots = self._upstreams[upstream]
+        slots.paused = paused
         self.on_change(upstream)
+        if not paused:
+            before, now = slots.breaker.state, self._now()
+            slots.breaker.close(now)
+            slots.adjust(now)
+            self._mind_breaker(slots, before)
         self._serve()
+
+    def give_sign_of_life(self) -> None:
+        """Tell, every second or so, that the process runs.
+
+        Attempts under way while it did not, for `STOOD_STILL_S` or more, say nothing about their
+        upstream however they end.
+        """
+        now = self._now()
+        self._notice_standstill(now)
+        self._seen_alive = now
 
     def opened(self, upstream: str) -> None:
         """A call of *upstream* was accepted: the retry budget is a share of these."""
@@ -295,16 +337,18 @@ class Admission:
         slots = place._slots
         if place.granted:
             return slots.ends_in_s(place, self._now())
-        limit = min(slots.max_in_flight, self._max_in_flight)
+        limit = min(slots.limit, self._max_in_flight)
         if place._key is not None:
             limit = min(limit, place._key.limit)
-        if not place.waits or limit < 1 or slots.paused:
+        is_steady = not slots.paused and slots.breaker.state is BreakerState.CLOSED
+        if not place.waits or limit < 1 or not is_steady:
             return None
         return slots.ends_in_turn_s(position or self.position(place), limit, self._now())
 
     def statistics(self) -> AdmissionStatistics:
         """All counts as they stand now."""
-        upstreams = {name: slots.statistics() for name, slots in self._upstreams.items()}
+        now = self._now()
+        upstreams = {name: slots.statistics(now) for name, slots in self._upstreams.items()}
         return AdmissionStatistics(
             upstreams=upstreams,
             in_flight=self._in_flight,
@@ -353,7 +397,9 @@ class Admission:
         if place.granted:
             place.granted = False
             self._in_flight -= 1
-            slots.give_back(place, self._now(), retry=place.retry)
+            before, now = slots.breaker.state, self._now()
+            slots.give_back(place, now, retry=place.retry, sign=self._judged(place, now))
+            self._mind_breaker(slots, before)
             if key is not None:
                 key.in_flight -= 1
         elif place._entry is not None:
@@ -366,6 +412,38 @@ class Admission:
             self._refill(key)
         if slots.removed:
             self._forget_drained()
+        self._serve()
+
+    def _judged(self, place: Place, now: float) -> Sign | None:
+        self._notice_standstill(now)
+        excused = place._slots.began[place] <= self._stood_still_until
+        return None if excused else place.sign
+
+    def _notice_standstill(self, now: float) -> None:
+        if now - self._seen_alive > STOOD_STILL_S:
+            self._stood_still_until = self._seen_alive = now
+
+    def _mind_breaker(self, slots: Slots[Place], before: BreakerState) -> None:
+        """Tell of a breaker that changed from *before*, and look when it is to change by itself."""
+        breaker = slots.breaker
+        if breaker.state is not before:
+            self.on_change(slots.name)
+            self.on_breaker(slots.name, breaker.state)
+        if breaker.changes_at < self._due:
+            self._due = breaker.changes_at
+            self._call_at(self._due, self._look, self._due)
+
+    def _look(self, due: float) -> None:
+        """Let every breaker go on whose time has come; *due* is when this was to happen."""
+        if due != self._due:
+            return  # an earlier look has seen to it
+        self._due = math.inf
+        now = max(due, self._now())  # a timer may be early by the clock's resolution
+        for slots in self._upstreams.values():
+            before = slots.breaker.state
+            slots.breaker.advance(now)
+            slots.adjust(now)
+            self._mind_breaker(slots, before)
         self._serve()
 
     def _take_out(self, place: Place, entry: Entry[Place]) -> None:

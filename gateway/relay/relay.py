@@ -31,6 +31,7 @@ from gateway.journal.reader import Reader
 from gateway.journal.writer import Journal
 from gateway.relay.admission import Admission, Place
 from gateway.relay.live_call import Client, Ended, LiveCall
+from gateway.relay.pace import sign_of
 from gateway.relay.parking import is_parked, park
 from gateway.relay.recorder import Recorder
 from gateway.relay.report import Report
@@ -76,6 +77,7 @@ class Relay:
         self._monotonic = asyncio.get_running_loop().time
         self._recorder = Recorder(journal, reader, self._monotonic)
         self._report = Report(metrics)
+        admission.on_breaker = self._report.breaker_changed
         self._epoch = self._monotonic() - now()  #: wall time 0 on the loop's clock
         self.upstreams: Mapping[str, Upstream] = {}
         self.limits = config.Limits()
@@ -301,6 +303,7 @@ class Relay:
             )  # fmt: skip
         finally:
             attempt.finished_at = self._now()
+            live.place.sign = sign_of(attempt)
             self._report.attempt_ended(attempt)
 
     def _next_step(self, live: LiveCall) -> Final | Again:

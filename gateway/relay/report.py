@@ -1,10 +1,19 @@
 """What is told about calls and attempts as they end: the canonical log line, and the numbers."""
 
+import logging
+
 import structlog
 
 from gateway.call import Attempt, Call, Outcome, Status
+from gateway.relay.breaker import BreakerState
 from gateway.telemetry.metrics import Metrics
 
+_BREAKER_EVENTS = {
+    BreakerState.OPEN: "breaker_opened",
+    BreakerState.HALF_OPEN: "breaker_half_opened",
+    BreakerState.RECOVERING: "breaker_recovering",
+    BreakerState.CLOSED: "breaker_closed",
+}
 _EVENTS = {status: f"call_{status}" for status in Status}
 
 
@@ -33,6 +42,11 @@ class Report:
             error=attempt.failure and attempt.failure.code,
             backoff_s=attempt.backoff_s and round(attempt.backoff_s, 3),
         )
+
+    def breaker_changed(self, upstream: str, state: BreakerState) -> None:
+        """*upstream* is left alone, tried, or trusted again."""
+        level = logging.WARNING if state is BreakerState.OPEN else logging.INFO
+        self._log.log(level, _BREAKER_EVENTS[state], upstream=upstream)
 
     def call_ended(self, call: Call) -> None:
         """The one canonical line of a final *call*."""

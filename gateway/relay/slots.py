@@ -1,6 +1,8 @@
 """One upstream's slots: how many attempts are in flight there, and who waits for one.
 
-Only counts; `admission` adds the limits that all upstreams share and owns the invariant.
+Only counts; `admission` adds the limits that all upstreams share and owns the invariant. How many
+may be in flight now is what the config or a person says, or less: what the adaptive limit has
+found, and of that what the breaker lets through.
 """
 
 from collections.abc import Hashable
@@ -8,12 +10,16 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
 
+from gateway import config
+from gateway.relay.breaker import Breaker, BreakerState, BreakerStatistics, Window
 from gateway.relay.fair_queue import FairQueue
+from gateway.relay.pace import AdaptiveLimit, Sign
 
 T = TypeVar("T", bound=Hashable)
 
 RETRIES_ALWAYS = 3  # retries in flight that any upstream may have, however few its open calls
 RECENT = 0.1  # weight of the newest hold: the last ten make up two thirds of the mean
+RECENT_S = 60.0  # the time whose attempts and failures are shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +33,24 @@ class SlotsStatistics:
     queued_detached: int  #: those of them whose call nobody waits for
     open_calls: int  #: calls not yet final
     paused: bool
+    limit: int  #: how many may be in flight now
+    breaker: BreakerStatistics | None  #: None: it has none
+    recent_attempts: int  #: that ended in the last `RECENT_S` and say something about it
+    recent_failed: int
+
+    @property
+    def breaker_open(self) -> bool:
+        """Whether nothing is sent there for a while."""
+        return self.breaker is not None and self.breaker.state is BreakerState.OPEN
 
 
 class Slots(Generic[T]):
     """One upstream's limits and counts, and its queue of *T*."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.max_in_flight = 0
+        self.limit = 0  #: of these, as many as `adjust` found
         self.budget = 0.0  #: share of the open calls that may be retries in flight
         self.paused = False
         self.removed = False  #: no longer in the config
@@ -44,6 +61,28 @@ class Slots(Generic[T]):
         self.aside = 0  #: who waits for a limit of their key's, not in the queue
         self.hold_s: float | None = None  #: recent mean time from grant to release
         self.queue: FairQueue[T] = FairQueue()
+        self.breaker = Breaker()
+        self.adaptive = AdaptiveLimit()
+        self.recent = Window()
+        self._learns = False
+
+    def configure(self, upstream: config.Upstream, now: float) -> None:
+        """Take over what the config says."""
+        self.budget = upstream.retry.budget
+        self.breaker.configure(upstream.breaker, now)
+        self.adaptive.configure(enabled=upstream.adaptive)
+        self._learns = upstream.breaker.enabled or upstream.adaptive
+        self.bound(upstream.max_in_flight, now)
+
+    def bound(self, max_in_flight: int, now: float) -> None:
+        """Let so many be in flight at most."""
+        self.max_in_flight = max_in_flight
+        self.adjust(now)
+
+    def adjust(self, now: float) -> None:
+        """Find out how many may be in flight now."""
+        cap = self.adaptive.limit(self.max_in_flight)
+        self.limit = self.breaker.limit(cap, self.in_flight, now)
 
     @property
     def in_flight(self) -> int:
@@ -52,7 +91,7 @@ class Slots(Generic[T]):
 
     def has_slot(self, *, retry: bool) -> bool:
         """Whether an attempt may start here now."""
-        is_free = not self.paused and self.in_flight < self.max_in_flight
+        is_free = not self.paused and self.in_flight < self.limit
         return is_free and (not retry or self.has_retry_budget)
 
     @property
@@ -71,13 +110,29 @@ class Slots(Generic[T]):
         """The attempt of *item* starts."""
         self.began[item] = now
         self.retries_in_flight += retry
+        if self._learns:
+            self.breaker.started()
+            self.adjust(now)
 
-    def give_back(self, item: T, now: float, *, retry: bool) -> None:
-        """It has ended."""
-        held_s = now - self.began.pop(item)
+    def give_back(self, item: T, now: float, *, retry: bool, sign: Sign | None) -> None:
+        """It has ended, and *sign* is what that says about the upstream; None: nothing."""
+        began = self.began.pop(item)
+        held_s = now - began
         self.retries_in_flight -= retry
+        if sign is not None:
+            self.recent.add(now, failed=sign.failed, span_s=RECENT_S)
+        if self._learns:
+            self._learn(sign, began, now)
         mean_s = held_s if self.hold_s is None else self.hold_s
         self.hold_s = mean_s + RECENT * (held_s - mean_s)
+
+    def _learn(self, sign: Sign | None, began: float, now: float) -> None:
+        self.breaker.ended(sign and sign.failed, began=began, now=now)
+        if sign is not None:
+            self.adaptive.ended(
+                sign, began=began, now=now, in_flight=self.in_flight + 1, cap=self.max_in_flight
+            )
+        self.adjust(now)
 
     def ends_in_s(self, item: T, now: float) -> float | None:
         """In how many seconds the attempt of *item* should end; None: it takes longer than most."""
@@ -103,8 +158,9 @@ class Slots(Generic[T]):
             return None
         return self.queue.pop(gate_open=self.has_retry_budget)
 
-    def statistics(self) -> SlotsStatistics:
+    def statistics(self, now: float) -> SlotsStatistics:
         """All counts as they stand now."""
+        self.recent.forget(now - RECENT_S)
         return SlotsStatistics(
             in_flight=self.in_flight,
             retries_in_flight=self.retries_in_flight,
@@ -113,4 +169,8 @@ class Slots(Generic[T]):
             queued_detached=self.queued_detached,
             open_calls=self.open_calls,
             paused=self.paused,
+            limit=self.limit,
+            breaker=self.breaker.statistics(now),
+            recent_attempts=self.recent.attempts,
+            recent_failed=self.recent.failed,
         )

@@ -29,6 +29,10 @@ class UpstreamState(Protocol):
     def open_calls(self) -> int: ...
     @property
     def paused(self) -> bool: ...
+    @property
+    def limit(self) -> int: ...
+    @property
+    def breaker_open(self) -> bool: ...
 
 
 class AdmissionState(Protocol):
@@ -90,10 +94,12 @@ class StateGauges(Collector):
             ("max_in_flight", "How many may be in flight."),
             ("open_calls", "Calls that are not final."),
             ("paused", "1 while no new attempt starts."),
+            ("upstream_limit", "How many may be in flight now."),
+            ("upstream_breaker_open", "1 while it failed too often and is left alone."),
         ):
             gauge = GaugeMetricFamily(f"gateway_{name}", help_text, labels=["upstream"])
             for upstream, slots in upstreams:
-                gauge.add_metric([upstream], getattr(slots, name))
+                gauge.add_metric([upstream], getattr(slots, name.removeprefix("upstream_")))
             yield gauge
         yield GaugeMetricFamily(
             "gateway_max_in_flight_all",

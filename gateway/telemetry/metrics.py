@@ -188,10 +188,16 @@ class Metrics:
         )
 
 
-async def watch_loop_lag(metrics: Metrics, interval_s: float = 0.5) -> None:
-    """Measure, until cancelled, how much later than asked the event loop wakes this task."""
+async def watch_loop_lag(
+    metrics: Metrics, interval_s: float = 0.5, *, each: Callable[[], None] = lambda: None
+) -> None:
+    """Measure, until cancelled, how much later than asked the event loop wakes this task.
+
+    Calls *each* at each turn.
+    """
     loop = asyncio.get_running_loop()
     while True:
         asleep_at = loop.time()
         await asyncio.sleep(interval_s)
         metrics.loop_lag(max(0.0, loop.time() - asleep_at - interval_s))
+        each()

@@ -1,7 +1,7 @@
 """`/-/upstreams`: what each upstream may hold, holds now, and is tuned to while running."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -10,8 +10,11 @@ from pydantic_core import to_json
 from gateway import config
 from gateway.errors import BadRequest, NotFound
 from gateway.journal.pauses import remember
+from gateway.journal.shapes import Json, rfc3339
 from gateway.journal.writer import Journal
 from gateway.relay.admission import Admission
+from gateway.relay.breaker import BreakerStatistics
+from gateway.relay.slots import RECENT_S
 
 
 class Change(BaseModel):
@@ -24,13 +27,17 @@ class Change(BaseModel):
 
 
 def routes(
-    *, settings: Callable[[], config.Config], admission: Admission, journal: Journal
+    *,
+    settings: Callable[[], config.Config],
+    admission: Admission,
+    journal: Journal,
+    now: Callable[[], float],
 ) -> list[web.RouteDef]:
     """List, one, and PATCH."""
 
     async def every(_: web.Request) -> web.Response:
         upstreams = settings().upstreams
-        listed = [shown(upstreams, name, admission) for name in upstreams]
+        listed = [shown(upstreams, name, admission, now) for name in upstreams]
         names = list(upstreams)
         page = {
             "object": "list", "data": listed, "first_id": names[0], "last_id": names[-1],
@@ -39,11 +46,11 @@ def routes(
         return _json(page)
 
     async def one(request: web.Request) -> web.Response:
-        return _json(shown(settings().upstreams, request.match_info["name"], admission))
+        return _json(shown(settings().upstreams, request.match_info["name"], admission, now))
 
     async def change(request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        shown(settings().upstreams, name, admission)
+        shown(settings().upstreams, name, admission, now)
         try:
             wanted = Change.model_validate_json(await request.read())
         except ValidationError as error:
@@ -55,7 +62,7 @@ def routes(
         if wanted.paused is not None:
             await journal.work(remember(name, paused=wanted.paused))
             admission.pause(name, wanted.paused)
-        return _json(shown(settings().upstreams, name, admission))
+        return _json(shown(settings().upstreams, name, admission, now))
 
     return [
         web.get("/-/upstreams", every),
@@ -65,9 +72,12 @@ def routes(
 
 
 def shown(
-    upstreams: Mapping[str, config.Upstream], name: str, admission: Admission
-) -> dict[str, Any]:
-    """One upstream as JSON. Raises: NotFound."""
+    upstreams: Mapping[str, config.Upstream],
+    name: str,
+    admission: Admission,
+    now: Callable[[], float],
+) -> Json:
+    """One upstream as JSON; *now* is wall time. Raises: NotFound."""
     if name not in upstreams:
         raise NotFound(f"no upstream is called {name!r}")
     upstream = upstreams[name]
@@ -86,6 +96,22 @@ def shown(
         "retries_in_flight": slots.retries_in_flight,
         "open_calls": slots.open_calls,
         "paused": slots.paused,
+        "limit": slots.limit,
+        "breaker": None if slots.breaker is None else _breaker(slots.breaker, now()),
+        "recent": {
+            "window_s": RECENT_S,
+            "attempts": slots.recent_attempts,
+            "failed": slots.recent_failed,
+        },
+    }
+
+
+def _breaker(breaker: BreakerStatistics, now: float) -> Json:
+    retry_in_s = breaker.retry_in_s
+    return {
+        "state": str(breaker.state),
+        "opens_total": breaker.opens_total,
+        "retry_at": None if retry_in_s is None else rfc3339(round((now + retry_in_s) * 1000)),
     }
 
 

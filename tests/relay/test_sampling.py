@@ -48,7 +48,8 @@ class World:
     def statistics(self):
         upstream = SlotsStatistics(
             in_flight=self.in_flight, retries_in_flight=0, max_in_flight=20, queued=self.queued,
-            queued_detached=0, open_calls=0, paused=False,
+            queued_detached=0, open_calls=0, paused=False, limit=20, breaker=None,
+            recent_attempts=0, recent_failed=0,
         )  # fmt: skip
         return AdmissionStatistics(
             upstreams={"openai": upstream}, in_flight=self.in_flight, max_in_flight=50,

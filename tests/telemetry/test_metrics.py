@@ -21,6 +21,8 @@ class Slots:
     queued_detached: int = 5
     open_calls: int = 10
     paused: bool = False
+    limit: int = 100
+    breaker_open: bool = False
 
 
 @dataclass
