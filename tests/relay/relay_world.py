@@ -211,7 +211,7 @@ async def open_world(
     table = config.Upstream(**{"name": "openai", "base_url": "http://api.example", **settings})
     fake = FakeUpstream(table, choose, table.max_in_flight)
     loop = asyncio.get_running_loop()
-    admission = Admission(now=loop.time)
+    admission = Admission(now=loop.time, call_at=loop.call_at)
     journal = MemoryJournal(commit_s=commit_s)
     bounds = config.Limits(**(limits or {}))
     async with asyncio.TaskGroup() as tasks:
