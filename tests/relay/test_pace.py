@@ -137,7 +137,7 @@ class Bounded:
 
 
 def test_the_limit_finds_what_the_upstream_takes_and_swings_by_one_around_it():
-    bounded = Bounded(40, max_in_flight=200)
+    bounded = Bounded(40, max_in_flight=200, retry={"budget": 1.0})
     world = bounded.world
     for _ in range(3000):
         world.call()
