@@ -119,6 +119,7 @@ export interface Upstream {
   retries_in_flight: number;
   open_calls: number;
   paused: boolean;
+  breaker: { state: "closed" | "open" | "half_open" | "recovering" } | null;
 }
 
 export interface Distribution {

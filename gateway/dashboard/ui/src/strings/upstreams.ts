@@ -10,6 +10,7 @@ export const strings = {
   callsIn: (n: string, time: string) => `${n} calls in ${time}`,
   perMinute: (n: string) => `${n} /min`,
   paused: "Paused",
+  breaker: { closed: "", open: "Failing: left alone", half_open: "Failing: being tried", recovering: "Recovering" },
   saturated: "Full",
   idle: "Idle",
   taking: "Active",

@@ -60,6 +60,7 @@ const share = (part: number, of: number) => (of > 0 && part > 0 ? <span class={p
 
 export function UpstreamState({ upstream }: { upstream: Upstream }) {
   if (upstream.paused) return <span class="chip warn">{t.paused}</span>;
+  if (upstream.breaker && upstream.breaker.state !== "closed") return <span class="chip warn">{t.breaker[upstream.breaker.state]}</span>;
   if (upstream.in_flight >= upstream.max_in_flight) return <span class="chip warn">{t.saturated}</span>;
   return <span class={upstream.in_flight ? "chip good" : "chip"}>{upstream.in_flight ? t.taking : t.idle}</span>;
 }
