@@ -66,6 +66,7 @@ auth = "bearer"
 dialect = "openai"
 models = ["gpt-*", "o*"]
 max_in_flight = 100
+adaptive = false
 on_disconnect = "finish"
 on_disconnect_stream = "cancel"
 stream_ping_s = 0
@@ -79,6 +80,16 @@ backoff_s = 0.5
 backoff_max_s = 30
 budget = 0.2
 statuses = [408, 429, 500, 502, 503, 504, 529]
+
+[upstreams.openai.breaker]
+enabled = false
+failure_share = 0.5
+min_attempts = 20
+window_s = 60
+pause_s = 10
+pause_max_s = 60
+probes = 3
+ramp_s = 30
 
 [upstreams.openai.mock]
 latency_s = 10
@@ -438,6 +449,9 @@ def test_an_unknown_key_points_to_the_one_that_was_meant(problems, text, problem
         ("upstreams.a.retry", "backoff_s = -1", "backoff_s: must be greater than or equal to 0"),
         ("upstreams.a.retry", "budget = 1.1", "budget: must be less than or equal to 1"),
         ("upstreams.a.retry", "budget = -0.1", "budget: must be greater than or equal to 0"),
+        ("upstreams.a", 'adaptive = "yes"', "adaptive: must be true or false"),
+        ("upstreams.a.breaker", "failure_share = 0", "failure_share: must be greater than 0"),
+        ("upstreams.a.breaker", "probes = 0", "probes: must be greater than or equal to 1"),
         ("upstreams.a.retry", "statuses = [200]", "statuses[0]: must be greater than or equal"),
         ("upstreams.a.retry", "statuses = [600]", "statuses[0]: must be less than or equal to 599"),
         ("upstreams.a.retry", 'statuses = ["503"]', "statuses[0]: must be a whole number"),
@@ -452,6 +466,12 @@ def test_a_value_that_cannot_mean_anything_is_refused(problems, table, line, pro
     (told,) = problems(f'[upstreams]\na.base_url = "mock:"\n{_table(table, line)}')
 
     assert told.startswith(f"{table}.{problem}")
+
+
+def test_a_breakers_longest_pause_is_not_shorter_than_its_first(problems):
+    told = problems('[upstreams]\na.base_url = "mock:"\na.breaker.pause_s = 90')
+
+    assert told == ["upstreams.a.breaker: pause_max_s must not be less than pause_s"]
 
 
 def _table(name: str, line: str) -> str:

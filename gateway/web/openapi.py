@@ -58,6 +58,12 @@ _ID = _in_path("id")
 _WAIT = _query(
     "wait", "number", "answer as soon as the call is final, at the latest after so many seconds"
 )
+_UPSTREAM = (
+    "limits and counts; `limit`: how many attempts may be in flight now, `max_in_flight` at most; "
+    "`breaker`: null where it is off, else `state` (closed, open, half_open, recovering), "
+    "`opens_total` and, while open, `retry_at`; `recent`: `attempts` of the last `window_s` "
+    "seconds and how many `failed`"
+)
 _FOLLOW = _query("follow", "boolean", "the bytes as they arrive, to the end")
 _OFFSET = _query("offset", "integer", "with follow: from this byte on")
 _ATTEMPT = _query("attempt", "integer", "the answer of this attempt")
@@ -180,11 +186,14 @@ _PATHS: dict[str, dict[str, Any]] = {
         "get": _operation("The configuration in force", ok={"200": "Each value and its source"})
     },
     "/-/journal": {"get": _operation("How the journal is", ok={"200": "Sizes and figures"})},
-    "/-/upstreams": {"get": _operation("List upstreams", ok={"200": "All of them"})},
+    "/-/upstreams": {"get": _operation("List upstreams", ok={"200": f"Each: {_UPSTREAM}"})},
     "/-/upstreams/{name}": {
-        "get": _operation("Show an upstream", ok={"200": "It"}, parameters=[_in_path("name")]),
+        "get": _operation("Show an upstream", ok={"200": _UPSTREAM}, parameters=[_in_path("name")]),
         "patch": _operation(
-            "Tune an upstream live", ok={"200": "It"}, parameters=[_in_path("name")], body="Change"
+            "Tune an upstream live",
+            ok={"200": _UPSTREAM},
+            parameters=[_in_path("name")],
+            body="Change",
         ),
     },
     "/-/keys": {
@@ -342,7 +351,7 @@ _SCHEMAS: dict[str, Any] = {
         "additionalProperties": False,
         "properties": {
             "max_in_flight": {"type": "integer", "minimum": 1},
-            "paused": {"type": "boolean"},
+            "paused": {"type": "boolean", "description": "false also closes an open breaker"},
         },
     },
 }
