@@ -28,7 +28,7 @@ from gateway.relay.slots import Slots, SlotsStatistics
 UNMEASURED_HOLD_S = 10.0  # how long a slot is taken for held before any was given back
 LONGEST_RETRY_AFTER_S = 60.0  # the longest hint that all official SDKs obey alike
 GOLDEN = 0.618033988749895  # its multiples, modulo 1, spread evenly however many there are
-STOOD_STILL_S = 5.0  # after so long without a sign of life the process was stopped or suspended
+STOOD_STILL_S = 5.0  # after so long without a sign of life the process did not run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,6 +110,32 @@ async def test_a_stopped_process_goes_on_where_it_was(gateway_process, upstream)
     assert upstream.hits == 5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped_s", [0.0, 6.0])
+async def test_what_times_out_after_a_stop_is_charged_to_no_upstream(
+    gateway_process, upstream, stopped_s
+):
+    upstream.answer = held(Gate())
+    fragile = {
+        "timeouts": {"first_byte_s": 1.0},
+        "retry": {"max_attempts": 1},
+        "breaker": {"enabled": True, "min_attempts": 5},
+    }
+    async with gateway_process(upstreams={"openai": fragile}) as gw:
+        await asyncio.sleep(0.6)  # by then it has given a sign of life
+        sent = [await gw.send_chat() for _ in range(5)]
+        await upstream.wait_hits(5)
+        gw.process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(stopped_s)
+        gw.process.send_signal(signal.SIGCONT)
+        answers = [await each.read() for each in sent]
+        openai = await gw.api("GET", "/-/upstreams/openai")
+
+    assert [answer.code for answer in answers] == ["first_byte_timeout"] * 5
+    charged = (openai["breaker"]["state"], openai["recent"]["failed"])
+    assert charged == (("closed", 0) if stopped_s else ("open", 5))
+
+
 @pytest.mark.parametrize(
     "jump_s", [3600.0, -3600.0, -1.7e9, 4e8], ids=["+1h", "-1h", "1970", "2038"]
 )
