@@ -105,7 +105,7 @@ class Conflict(Refused):
 
 
 class BodyTooLarge(Refused):
-    """The body is larger than [server] max_body_bytes."""
+    """The body is larger than max_body_bytes, of [server] or of the key."""
 
     code = "body_too_large"
 

@@ -285,7 +285,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
         )  # fmt: skip
         guard = service.guard = await make_guard(
             journal=journal, reader=reader, settings=lambda: service.settings, token=service.token,
-            now=now, limit_in_flight=service.admission.limit_key,
+            now=now, limit_key=service.admission.limit_key,
         )  # fmt: skip
         stack.push_async_callback(guard.ring.close)
         watch = service.watch = Watch(service.admission, is_cut=journal.is_cut)

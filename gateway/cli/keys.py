@@ -54,9 +54,11 @@ def keys() -> None:
 @click.option("--upstream", "upstreams", multiple=True, metavar="GLOB", help="Only these.")
 @click.option("--model", "models", multiple=True, metavar="GLOB", help="Only these.")
 @click.option("--max-in-flight", type=click.IntRange(1), help="Calls in flight at a time.")
+@click.option("--max-queued", type=click.IntRange(1), help="Calls that wait at a time.")
 @click.option("--requests-per-minute", type=click.IntRange(1), help="In the last 60 s.")
 @click.option("--tokens-per-minute", type=click.IntRange(1), help="In the last 60 s.")
 @click.option("--tokens-per-day", type=click.IntRange(1), help="In a day of UTC.")
+@click.option("--max-body-bytes", type=click.IntRange(1), help="Of one request.")
 @click.option("--bodies", type=click.Choice(["full", "metadata", "none"]), help="What is kept.")
 @as_json
 @reaching

@@ -47,9 +47,11 @@ class Key:
     upstreams: tuple[str, ...] = ()  #: globs
     models: tuple[str, ...] = ()  #: globs
     max_in_flight: int | None = None
+    max_queued: int | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     tokens_per_day: int | None = None
+    max_body_bytes: int | None = None
     bodies: Bodies = "full"  #: what the journal keeps of its calls
     created_ms: int
     created_by: str  #: as an audit entry names its actor
@@ -68,7 +70,10 @@ class Key:
         return effective(self.scopes)
 
 
-BOUNDS = ("max_in_flight", "requests_per_minute", "tokens_per_minute", "tokens_per_day")
+BOUNDS = (
+    "max_in_flight", "max_queued", "requests_per_minute", "tokens_per_minute", "tokens_per_day",
+    "max_body_bytes",
+)  # fmt: skip
 CHANGEABLE = ("name", "upstreams", "models", *BOUNDS, "bodies", "expires_ms")
 _NAMES = tuple(field.name for field in fields(Key))
 _LISTS = ("scopes", "upstreams", "models")

@@ -205,10 +205,14 @@ class Admission:
         self.on_change(upstream)
         self._serve()
 
-    def limit_key(self, key_id: str, n: int | None) -> None:
-        """Let that key have at most *n* attempts in flight; None: as many as there are slots."""
+    def limit_key(self, key_id: str, n: int | None, max_queued: int | None = None) -> None:
+        """Let that key have at most *n* attempts in flight, and *max_queued* waiting.
+
+        None: as many as there is room for.
+        """
         key = self._keys.setdefault(key_id, KeySlots())
         key.limit = UNBOUND if n is None else n
+        key.max_queued = UNBOUND if max_queued is None else max_queued
         self._refill(key)
         self._serve()
 
@@ -474,8 +478,14 @@ class Admission:
         if not place.recovered:
             self._bounded[place.detached] += change
             self._queued_bytes += change * place.body_bytes
+            if place._key is not None:
+                place._key.waiting += change
 
     def _refuse_when_full(self, place: Place) -> None:
+        key = place._key
+        if key is not None and key.waiting >= key.max_queued:
+            message = f"{key.waiting} calls of this key wait already, as many as may"
+            raise KeyLimit(message, retry_after_s=self._drained_in_s())
         bound, waiting = self._bounds[place.detached], self._bounded[place.detached]
         if waiting >= bound:
             message = f"{waiting} calls wait already."

@@ -1,4 +1,4 @@
-"""What one gateway key may have in flight, at all upstreams together.
+"""What one gateway key may have in flight and waiting, at all upstreams together.
 
 Its places stand in the queues of the upstreams like all others, but never more of them than the
 key's limit; the rest wait here, *aside*, in their own fair order. One that is served while its key
@@ -20,15 +20,17 @@ UNBOUND = 1 << 60
 
 
 class KeySlots(Generic[T]):
-    """One key's limit and counts, and its places that wait for it rather than for an upstream.
+    """One key's limits and counts, and its places that wait for it rather than for an upstream.
 
     Upstreams are named by any hashable thing.
     """
 
     def __init__(self) -> None:
         self.limit = UNBOUND
+        self.max_queued = UNBOUND
         self.in_flight = 0
         self.waited_for = 0  #: places whose call has a client that waits, in flight or not
+        self.waiting = 0  #: places that count towards `max_queued`
         self._queued: defaultdict[Hashable, int] = defaultdict(int)
         self._aside: dict[Hashable, FairQueue[T]] = {}
 

@@ -111,7 +111,7 @@ class Relay:
     def accept(self, call: Call, client: Client | None) -> LiveCall:
         """Take *call* on as a new one; it is durable once `accepted` resolves.
 
-        Raises: Draining, QueueFull, JournalUnavailable - at once, and then there is no call
+        Raises: Draining, QueueFull, KeyLimit, JournalUnavailable - at once, and then there is no call
         """
         if self.draining:
             raise Draining

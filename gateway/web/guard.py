@@ -14,7 +14,7 @@ from aiohttp import web
 from gateway import config
 from gateway.call import Call, Headers, header
 from gateway.decoding import Decoder
-from gateway.errors import Forbidden
+from gateway.errors import BodyTooLarge, Forbidden
 from gateway.journal.keys import Key, matches
 from gateway.journal.reader import Reader
 from gateway.journal.writer import Journal
@@ -56,12 +56,14 @@ class Guard:
     def check_replay(self, call: Call, by: Identity | None) -> None:
         """Refuse to send *call* again where its client's key, or who asks for it, may not.
 
-        Raises: Forbidden, KeyLimit
+        Raises: Forbidden, BodyTooLarge, KeyLimit
         """
         by_key = None if by is None else by.key
         request = call.request
         for key in (by_key, self.ring.valid(call.key_id)):
             if key is not None:
+                if key.max_body_bytes is not None and request.body_bytes > key.max_body_bytes:
+                    raise BodyTooLarge(f"this key's max_body_bytes is {key.max_body_bytes}")
                 check_allowed(
                     key, call.upstream, request.path, request.headers, request.body or b""
                 )
@@ -76,7 +78,7 @@ async def make_guard(
     settings: Callable[[], config.Config],
     token: str,
     now: Callable[[], float],
-    limit_in_flight: Callable[[str, int | None], None],
+    limit_key: Callable[[str, int | None, int | None], None],
 ) -> Guard:
     """The guard with all keys that the journal knows; *token* opens everything."""
     monotonic = asyncio.get_running_loop().time
@@ -84,7 +86,7 @@ async def make_guard(
     limits.resume(await reader.key_usage(limits.today()))
     ring = KeyRing(
         journal=journal, known=await reader.keys(), token=token, now=now,
-        limit_in_flight=limit_in_flight,
+        limit=limit_key,
     )  # fmt: skip
     trail = Audit(journal, now)
     open_sessions = Sessions(

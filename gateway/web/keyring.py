@@ -24,7 +24,10 @@ _NOBODY = bytes(32)  # what an unknown key is compared with
 
 
 class KeyRing:
-    """All keys. *limit_in_flight* is told each key's bound, at once and at every change."""
+    """All keys. *limit* is told how many calls of each may be in flight, and how many may wait.
+
+    It is told at once, and at every change.
+    """
 
     def __init__(
         self,
@@ -33,13 +36,13 @@ class KeyRing:
         known: Iterable[Key],
         token: str,
         now: Callable[[], float],
-        limit_in_flight: Callable[[str, int | None], None],
+        limit: Callable[[str, int | None, int | None], None],
     ) -> None:
         self._journal = journal
         self._keys: dict[str, Key] = {}
         self._token = keys.hash_of(token.encode())
         self._now = now
-        self._limit_in_flight = limit_in_flight
+        self._limit = limit
         self._used_ms: dict[str, int] = {}
         self._noted_ms: dict[str, int] = {}  # what of that the journal knows
         for key in known:
@@ -126,4 +129,5 @@ class KeyRing:
 
     def _put(self, key: Key) -> None:
         self._keys[key.id] = key
-        self._limit_in_flight(key.id, key.max_in_flight if key.revoked_ms is None else None)
+        bounds = (key.max_in_flight, key.max_queued) if key.revoked_ms is None else (None, None)
+        self._limit(key.id, *bounds)

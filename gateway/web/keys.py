@@ -38,9 +38,11 @@ class Change(BaseModel):
     upstreams: _Globs | None = None
     models: _Globs | None = None
     max_in_flight: _Bound | None = None
+    max_queued: _Bound | None = None
     requests_per_minute: _Bound | None = None
     tokens_per_minute: _Bound | None = None
     tokens_per_day: _Bound | None = None
+    max_body_bytes: _Bound | None = None
     bodies: Bodies | None = None
 
     @field_validator("name")

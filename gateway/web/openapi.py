@@ -280,9 +280,11 @@ _KEY_FIELDS: dict[str, Any] = {
     "upstreams": _GLOBS,
     "models": _GLOBS,
     "max_in_flight": _BOUND,
+    "max_queued": _BOUND,
     "requests_per_minute": _BOUND,
     "tokens_per_minute": _BOUND,
     "tokens_per_day": _BOUND,
+    "max_body_bytes": _BOUND,
     "bodies": {"enum": ["full", "metadata", "none"], "description": "what is kept of its calls"},
 }
 _SCOPES = ["relay", "read-own", "operate-own", "read-all", "operate-all", "admin"]

@@ -71,8 +71,8 @@ class Replays:
 
         Raises: Conflict - not final, or needs a credential that the journal does not hold
                 Gone - retention removed the body
-                Forbidden, KeyLimit - *by*'s key, or its client's, may not send it
-                UnknownUpstream, BadRequest, BodyTooLarge, and what `Relay.accept` raises
+                Forbidden, KeyLimit, BodyTooLarge - *by*'s key, or its client's, may not send it
+                UnknownUpstream, BadRequest, and what `Relay.accept` raises
         """
         if not record.status.is_final:
             raise Conflict("the call is not final yet; replay it once it is")

@@ -1,7 +1,7 @@
 """Reading one relayed request: who asks, for what, with which body → a `Call`.
 
 Invariant: everything that can be refused by looking at the head is refused before a body byte is
-read, and no more than `max_body_bytes` is ever held.
+read, and no more than `max_body_bytes`, the key's or the server's, is ever held.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from pydantic_core import SchemaValidator, ValidationError, core_schema
 from gateway import config
 from gateway.call import Call, Headers, OnDisconnect, Request, header
 from gateway.errors import BadRequest, BodyTooLarge
+from gateway.journal.keys import Key
 from gateway.journal.redaction import has_secret_parameter
 from gateway.relay.webhooks import receiver_of
 from gateway.web import headers, members, routing
@@ -67,15 +68,15 @@ def split_target(request: BaseRequest) -> tuple[str, str]:
     return path, query
 
 
-async def read_body(request: BaseRequest, max_bytes: int) -> bytes:
-    """The whole body.
+async def read_body(request: BaseRequest, max_bytes: int, whose: str = "[server]") -> bytes:
+    """The whole body; *whose* bound *max_bytes* is.
 
     Raises: BodyTooLarge, before reading where Content-Length tells, else as soon as the bound is passed;
             BadRequest, where it does not arrive in time
     """
     declared = request.content_length
     if declared is not None and declared > max_bytes:
-        raise BodyTooLarge(_too_large(max_bytes))
+        raise BodyTooLarge(_too_large(max_bytes, whose))
     if not request.body_exists:
         return b""
     if (
@@ -101,7 +102,7 @@ async def read_body(request: BaseRequest, max_bytes: int) -> bytes:
             f" send at least {BODY_BYTES_PER_S} bytes a second"
         ) from None
     if size > max_bytes:
-        raise BodyTooLarge(_too_large(max_bytes))
+        raise BodyTooLarge(_too_large(max_bytes, whose))
     return b"".join(pieces)
 
 
@@ -133,7 +134,8 @@ async def read_call(
     named = headers.named_upstream(raw)
     if named is not None:
         routing.choose(path, named=named, model=None, upstreams=settings.upstreams)
-    body = await read_body(request, settings.server.max_body_bytes)
+    key = identity.key
+    body = await read_body(request, *_max_body(key, settings))
     # An encoded one may be a hundred times as large as it looks.
     is_large = (
         len(body) > OFF_LOOP_BYTES
@@ -146,7 +148,6 @@ async def read_call(
         digest, (model, wants_stream) = _look_into(raw, body)
     route = routing.choose(path, named=named, model=model, upstreams=settings.upstreams)
     upstream = route.upstream
-    key = identity.key
     if key is not None:
         if key.models and (is_large or len(body) > CLOSE_LOOK_BYTES):
             await asyncio.to_thread(check_allowed, key, upstream.name, path, raw, body)
@@ -250,5 +251,13 @@ def _fingerprint(method: str, upstream: str, path: str, query: str, body_sha256:
     return hashlib.sha256(parts.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _too_large(max_bytes: int) -> str:
-    return f"the body is larger than {max_bytes} bytes ([server] max_body_bytes)"
+def _too_large(max_bytes: int, whose: str) -> str:
+    return f"the body is larger than {max_bytes} bytes ({whose} max_body_bytes)"
+
+
+def _max_body(key: Key | None, settings: config.Config) -> tuple[int, str]:
+    """The bound of a body, and whose it is: the key's or the server's, whichever is lower."""
+    most = settings.server.max_body_bytes
+    if key is not None and key.max_body_bytes is not None and key.max_body_bytes < most:
+        return key.max_body_bytes, "this key's"
+    return most, "[server]"

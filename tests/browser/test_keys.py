@@ -33,6 +33,8 @@ async def test_a_key_is_made_used_bounded_and_revoked(gateway, upstream, visit):
         form = page.get_by_role("dialog", name="New key")
         await form.get_by_label("Name").fill("search")
         await form.get_by_label("Requests a minute").fill("5")
+        await form.get_by_label("Waiting").fill("40")
+        await form.get_by_label("Bytes of a body").fill("2000000")
         await form.get_by_label("Only these models").fill("gpt-* o*")
         await form.get_by_label("See everybody's calls").check()
         own = form.get_by_label("See its own calls")
@@ -60,6 +62,8 @@ async def test_a_key_is_made_used_bounded_and_revoked(gateway, upstream, visit):
         row = page.get_by_role("row", name=re.compile("^search"))
         meter = row.get_by_role("meter", name="requests/min of search")
         await expect(meter).to_have_attribute("aria-valuetext", "2 of 5")
+        await expect(row).to_contain_text("40 waiting")
+        await expect(row).to_contain_text("2 MB a body")
 
         await row.get_by_role("button", name="Actions for search").click()
         await page.get_by_role("menuitem", name="Change limits…").click()

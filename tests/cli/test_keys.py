@@ -23,7 +23,8 @@ def keys(config: Path, *arguments: str) -> Result:
 
 def test_the_first_key_is_made_before_the_gateway_ever_ran(config):
     made = keys(config, "create", "first", "--scope", "admin", "--expires", "30d", "--json")
-    plain = keys(config, "create", "second", "--model", "gpt-*", "--max-in-flight", "3")
+    bounds = ("--max-in-flight", "3", "--max-queued", "40", "--max-body-bytes", "1000")
+    plain = keys(config, "create", "second", "--model", "gpt-*", *bounds)
     listed = json.loads(keys(config, "list", "--json").stdout)["data"]
 
     key = json.loads(made.stdout)
@@ -34,6 +35,7 @@ def test_the_first_key_is_made_before_the_gateway_ever_ran(config):
     assert [each["name"] for each in listed] == ["first", "second"]
     assert listed[0]["expires_at"] > listed[0]["created_at"]
     assert (listed[1]["models"], listed[1]["max_in_flight"]) == (["gpt-*"], 3)
+    assert (listed[1]["max_queued"], listed[1]["max_body_bytes"]) == (40, 1000)
     assert listed[1]["scopes"] == ["relay", "read-own", "operate-own"]
     assert all("key" not in each for each in listed)
 

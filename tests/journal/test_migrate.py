@@ -5,6 +5,7 @@ from contextlib import closing
 
 import pytest
 
+from gateway.journal.keys import select_keys
 from gateway.journal.migrate import load_migrations, migrate, user_version
 
 
@@ -55,6 +56,20 @@ def test_scripts_are_numbered_without_gap(tmp_path):
 
     with pytest.raises(ValueError, match=r"0003_later\.sql: migration 2"):
         load_migrations(tmp_path)
+
+
+def test_keys_of_an_older_file_are_without_the_bounds_that_came_later(connection):
+    scripts = load_migrations()
+    migrate(connection, scripts[:5])
+    connection.execute(
+        "INSERT INTO keys (id, name, hash, scopes, upstreams, models, bodies, created_ms, created_by)"
+        " VALUES ('old', 'app', zeroblob(32), '[]', '[]', '[]', 'full', 0, 'cli')"
+    )
+
+    migrate(connection, scripts)
+
+    (key,) = select_keys(connection)
+    assert (key.id, key.max_queued, key.max_body_bytes) == ("old", None, None)
 
 
 def test_a_final_status_is_final_whatever_the_code_believes(connection):

@@ -1,4 +1,7 @@
-"""A key's `max_in_flight`, over all upstreams: never passed, never wasted, nobody else's turn lost."""
+"""A key's `max_in_flight`, over all upstreams: never passed, never wasted, nobody else's turn lost.
+
+And its `max_queued`: what waits, whoever waits for it.
+"""
 
 import random
 
@@ -110,6 +113,46 @@ async def test_a_raised_limit_takes_effect_at_once_and_a_lowered_one_for_what_fo
     assert granted(places[3:]) == 3
 
 
+async def test_no_more_of_a_keys_calls_wait_than_may_whoever_waits_for_them():
+    admission = make_admission(a=1, b=1)
+    admission.limit_key("k", None, 2)
+    running = enter(admission)
+
+    waiting = [enter(admission, detached=False), enter(admission)]
+    with pytest.raises(KeyLimit) as of_a_client:
+        enter(admission, detached=False)
+    with pytest.raises(KeyLimit) as detached:
+        enter(admission)
+    elsewhere = enter(admission, "b")
+    others = [enter(admission, key="other") for _ in range(5)]
+
+    for refusal in (of_a_client, detached):
+        assert 1 <= refusal.value.retry_after_s <= 60
+    assert elsewhere.granted  # it has no need to wait
+    assert all(place.waits for place in others)
+    waiting[0].detach()  # it waits on
+    with pytest.raises(KeyLimit):
+        enter(admission)
+    waiting[1].release()
+    assert enter(admission).waits
+    running.release()
+    assert waiting[0].granted
+    assert enter(admission).waits
+
+
+async def test_retries_and_what_a_restart_takes_up_wait_beyond_it():
+    admission = make_admission(a=1)
+    admission.limit_key("k", None, 1)
+    enter(admission)
+
+    taken_up = [enter(admission, recovered=True) for _ in range(3)]
+    assert enter(admission).waits  # those do not count
+    assert enter(admission, retry=True).waits
+    assert all(place.waits for place in taken_up)
+    with pytest.raises(KeyLimit):
+        enter(admission)
+
+
 @pytest.mark.parametrize("seed", range(20))
 async def test_whatever_comes_and_goes_the_limit_holds_and_no_slot_stays_free(seed):
     rng = random.Random(seed)
@@ -132,7 +175,7 @@ async def test_whatever_comes_and_goes_the_limit_holds_and_no_slot_stays_free(se
                 places.pop(rng.randrange(len(places)))[2].release()
             case 4 if key is not None:
                 limits[key] = rng.randint(1, 4)
-                admission.limit_key(key, limits[key])
+                admission.limit_key(key, limits[key], 10_000)
         for _, name, place in places:
             who = next(k for k, _, p in places if p is place)
             if place.waits and not place.retry:
@@ -144,6 +187,9 @@ async def test_whatever_comes_and_goes_the_limit_holds_and_no_slot_stays_free(se
     now = admission.statistics()
     assert (now.in_flight, now.queued, now.queued_detached, now.queued_bytes) == (0, 0, 0, 0)
     assert all(slots.queued == 0 for slots in now.upstreams.values())
+    admission.pause("a", True)
+    admission.limit_key("k", None, 1)
+    assert enter(admission).waits  # nothing is left in the count of what waits
 
 
 async def test_the_limit_is_never_passed():

@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import ConfigError
 from gateway.web import auth
 from tests.security.keys import REQUIRED, by, chat, make_key, token
-from tests.steps import Answer, stall, stream
+from tests.steps import Answer, Gate, held, stall, stream
 
 FORM = re.compile(r"gw_[a-z2-7]{16}_[a-z2-7]{40}")  # 40 characters of base 32: 200 bits
 
@@ -275,6 +275,8 @@ async def test_a_key_makes_and_widens_none_beyond_itself(gateway):
         {"name": "x", "scopes": []},
         {"name": "x", "max_in_flight": 0},
         {"name": "x", "max_in_flight": "5"},
+        {"name": "x", "max_queued": 0},
+        {"name": "x", "max_body_bytes": 1.5},
         {"name": "x", "expires_at": "2001-01-01T00:00:00Z"},
         {"name": "x", "expires_at": "soon"},
         {"name": "x", "id": "mine"},
@@ -446,6 +448,64 @@ async def test_in_flight_is_bounded_clients_are_turned_away_and_detached_calls_w
     assert [each.status for each in later] == [202, 202]
     assert [call["status"] for call in done] == ["succeeded", "succeeded"]
     assert upstream.peak == 1
+
+
+async def test_one_key_cannot_fill_the_places_that_wait(gateway, upstream):
+    gate = Gate()
+    upstream.answer = held(gate)
+    asks = [("Prefer", "respond-async")]
+    async with gateway(auth=REQUIRED, upstreams={"openai": {"max_in_flight": 1}}) as gw:
+        made = await make_key(gw, max_queued=2)
+        mine, other = by(made["key"]), by((await make_key(gw))["key"])
+        running = await gw.chat(headers=[*mine, *asks])
+        await upstream.wait_hits(1)
+        waiting = [await gw.chat(headers=[*mine, *asks]) for _ in range(2)]
+        refused = [await gw.chat(headers=[*mine, *asks]), await gw.chat(headers=mine)]
+        of_another = await gw.chat(headers=[*other, *asks])
+        await gw.api(
+            "PATCH", f"/-/keys/{made['id']}", json={"max_queued": 3}, headers=by(token(gw))
+        )
+        raised = await gw.chat(headers=[*mine, *asks])
+        gate.open()
+        done = [
+            await gw.api("GET", f"/-/calls/{each.call_id}?wait=10", headers=mine)
+            for each in [running, *waiting, raised]
+        ]
+
+    assert [each.status for each in [*waiting, of_another, raised]] == [202] * 4
+    for each in refused:
+        assert (each.status, each.code) == (429, "key_limit")
+        assert 1 <= int(each.header("retry-after") or 0) <= 60
+    assert [call["status"] for call in done] == ["succeeded"] * 4
+
+
+async def test_a_body_beyond_the_keys_own_bound_is_refused_unread(gateway, upstream):
+    async with gateway(auth=REQUIRED, server={"max_body_bytes": 1000}) as gw:
+        made = await make_key(gw, max_body_bytes=100)
+        small, wide = by(made["key"]), by((await make_key(gw, max_body_bytes=5000))["key"])
+        fits = await gw.request("POST", "/v1/x", body=b"x" * 100, headers=small)
+        unread = await gw.send(
+            "POST", "/v1/x", headers=[*small, ("Content-Length", "101"), ("Expect", "100-continue")]
+        )
+        await unread.read()
+        chunked = await gw.request(
+            "POST", "/v1/x", body=b"65\r\n" + b"x" * 0x65 + b"\r\n0\r\n\r\n",
+            headers=[*small, ("Transfer-Encoding", "chunked")],
+        )  # fmt: skip
+        of_the_server = await gw.request("POST", "/v1/x", body=b"x" * 1001, headers=wide)
+        hits = upstream.hits
+        await gw.api(
+            "PATCH", f"/-/keys/{made['id']}", json={"max_body_bytes": 99}, headers=by(token(gw))
+        )
+        replayed = await gw.request("POST", f"/-/calls/{fits.call_id}/replay", headers=small)
+
+    assert (fits.status, hits) == (200, 1)
+    for each in (unread, chunked):
+        assert (each.status, each.code) == (413, "body_too_large")
+        assert "this key's max_body_bytes" in each.json()["error"]["message"]
+    assert unread.interim == []  # it was not asked for
+    assert "[server] max_body_bytes" in of_the_server.json()["error"]["message"]
+    assert (replayed.status, replayed.code) == (413, "body_too_large")
 
 
 # -- the trail

@@ -8,7 +8,7 @@ import { openCalls } from "../../live";
 import { SCOPES, type Scope } from "../../session";
 import { strings as s } from "../../strings/keys";
 
-export const LIMITS = ["max_in_flight", "requests_per_minute", "tokens_per_minute", "tokens_per_day"] as const;
+export const LIMITS = ["max_in_flight", "max_queued", "requests_per_minute", "tokens_per_minute", "tokens_per_day", "max_body_bytes"] as const;
 export type Limit = (typeof LIMITS)[number];
 export const BODIES = ["full", "metadata", "none"] as const;
 export type Bodies = (typeof BODIES)[number];
@@ -38,13 +38,14 @@ export type State = "active" | "expired" | "revoked";
 export const stateOf = ({ revoked_at, expires_at }: Key): State =>
   revoked_at ? "revoked" : expires_at && Date.parse(expires_at) <= tick.value ? "expired" : "active";
 
-/** How much of *limit* is used now. */
-export function used(key: Key, limit: Limit): number {
+/** How much of *limit* is used now; null where that is not told. */
+export function used(key: Key, limit: Limit): number | null {
   switch (limit) {
     case "max_in_flight": return [...openCalls.value.values()].filter((call) => call.key === key.id && call.status === "running").length;
     case "requests_per_minute": return key.usage.requests_last_minute;
     case "tokens_per_minute": return key.usage.tokens_last_minute;
     case "tokens_per_day": return key.usage.tokens_today;
+    case "max_queued": case "max_body_bytes": return null;
   }
 }
 

@@ -1,6 +1,6 @@
 // The parts of a key that the table and its own page both show.
 
-import { date, dayAndTime, short } from "../../format";
+import { bytes, date, dayAndTime, short } from "../../format";
 import { Icon } from "../../icons";
 import { strings as s } from "../../strings/keys";
 import { LIMITS, stateOf, used, widest, type Key } from "./data";
@@ -23,7 +23,7 @@ export function Scopes({ of: { scopes } }: { of: Key }) {
   return <span class="key-scope-names">{widest(scopes).map((scope) => <code key={scope} title={s.scopeAbout[scope]}>{scope}</code>)}</span>;
 }
 
-/** A bar for each limit it has. */
+/** Each limit it has, with a bar where it is known how much of it is used. */
 export function Limits({ of: key, empty = s.noLimits }: { of: Key; empty?: string }) {
   const bound = LIMITS.filter((limit) => key[limit] !== null);
   if (!bound.length) return <span class="muted">{empty}</span>;
@@ -32,6 +32,7 @@ export function Limits({ of: key, empty = s.noLimits }: { of: Key; empty?: strin
       {bound.map((limit) => {
         const of = key[limit] ?? 0;
         const now = used(key, limit);
+        if (now === null) return <span key={limit}>{(limit === "max_body_bytes" ? bytes : short)(of)} <span class="muted">{s.limits[limit]}</span></span>;
         return (
           <span key={limit} class="key-limit">
             <span class={now >= of ? "gauge full" : "gauge"} role="meter" aria-label={s.usage(s.limits[limit], key.name)} aria-valuemin={0} aria-valuemax={of} aria-valuenow={Math.min(now, of)} aria-valuetext={`${now} of ${of}`}>
