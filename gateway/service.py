@@ -345,7 +345,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
                 *acting.routes(relay),
                 *bodies.routes(relay),
                 *replaying.routes(replays),
-                *bulk.routes(relay, replays),
+                *bulk.routes(relay, replays, retention.soon),
                 *exporting.routes(),
                 *ui.routes(dashboard),
                 *webhook.routes(webhooks),

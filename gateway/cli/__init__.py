@@ -3,7 +3,7 @@
 import click
 
 from gateway import __version__
-from gateway.cli.acting import cancel, export, replay
+from gateway.cli.acting import cancel, delete, export, replay
 from gateway.cli.calls import calls
 from gateway.cli.check import check
 from gateway.cli.db import db
@@ -22,7 +22,7 @@ def main() -> None:
     """One process in front of slow AI APIs: concurrent, durable, observable."""
 
 
-for command in (cancel, replay, redeliver, export, tail):
+for command in (cancel, replay, delete, redeliver, export, tail):
     calls.add_command(command)
 for command in (run, check, mock, calls, top, keys, db, submit):
     main.add_command(command)

@@ -1,11 +1,12 @@
-"""`gateway calls cancel`, `replay` and `export`: one call, some of them, or all that filters choose.
+"""`gateway calls cancel`, `replay`, `delete` and `export`: one call, some, or all that filters choose.
 
 What filters choose is counted first, and changed only when somebody said yes.
 """
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
 from urllib.parse import quote, urlencode
 
 import click
@@ -17,6 +18,9 @@ from gateway.journal.shapes import Json
 
 #: Of `replay`, `--upstream` and `--model` are what is to be different, so these filter.
 RECORDED = OPTIONS | {"upstream": "--of-upstream", "model": "--of-model"}
+
+#: Does it to the call of an id; what came of it.
+Act: TypeAlias = Callable[[Gateway, str], Awaitable[Json]]
 
 ids = click.argument("call_ids", metavar="[ID]...", nargs=-1)
 confirmed = click.option("--yes", is_flag=True, help="Act on all that filters choose, unasked.")
@@ -36,8 +40,8 @@ def cancel(
     def tell(call: Json) -> str:
         return f"{call['id']} {call['status']}"
 
-    if _by_id(call_ids, filters):
-        _each("cancel", where, call_ids, None, tell=tell, as_json=as_json)
+    if _by_id(call_ids, given(filters)):
+        _each(where, call_ids, _posting("cancel", None), tell=tell, as_json=as_json)
     else:
         _many("cancel", where, given(filters), None, yes=yes, as_json=as_json)
 
@@ -76,12 +80,42 @@ def replay(
             changes["body_patch"] = json.loads(body_patch)
         except ValueError as error:
             raise click.UsageError(f"--body-patch is not JSON: {error}") from error
-    if _by_id(call_ids, filters):
-        _each(
-            "replay", where, call_ids, changes, tell=lambda call: str(call["id"]), as_json=as_json
-        )  # fmt: skip
+    if _by_id(call_ids, given(filters)):
+        act = _posting("replay", changes)
+        _each(where, call_ids, act, tell=lambda call: str(call["id"]), as_json=as_json)
     else:
         _many("replay", where, given(filters), changes, yes=yes, as_json=as_json)
+
+
+@click.command()
+@ids
+@choosing(OPTIONS, without=["order"])
+@click.option("--all", "means_all", is_flag=True, help="Every call that is final.")
+@click.option("--dry-run", is_flag=True, help="Only count what filters choose.")
+@confirmed
+@as_json
+@reaching
+def delete(
+    *,
+    where: Where,
+    call_ids: tuple[str, ...],
+    means_all: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    **filters: tuple[str, ...],
+) -> None:
+    """Delete these calls, or all final ones that filters choose, with their bodies and for good.
+
+    `--key-id ID` chooses all that was sent with that gateway key.
+    """
+    parameters = [*given(filters), *([("all", "true")] if means_all else [])]
+    if not _by_id(call_ids, parameters):
+        _many("delete", where, parameters, None, yes=yes, as_json=as_json, dry_run=dry_run)
+    elif dry_run:
+        raise click.UsageError("--dry-run counts what filters choose.")
+    else:
+        _each(where, call_ids, _delete, tell=lambda gone: f"{gone['id']} deleted", as_json=as_json)
 
 
 @click.command()
@@ -97,18 +131,33 @@ def export(*, where: Where, **filters: tuple[str, ...]) -> None:
     run(work())
 
 
-def _by_id(call_ids: Sequence[str], filters: dict[str, tuple[str, ...]]) -> bool:
-    """Whether calls are named. Raises: UsageError, unless it is that or filters."""
-    if bool(call_ids) == bool(given(filters)):
+def _by_id(call_ids: Sequence[str], parameters: Sequence[tuple[str, str]]) -> bool:
+    """Whether calls are named. Raises: UsageError, unless it is that or *parameters* of filters."""
+    if bool(call_ids) == bool(parameters):
         raise click.UsageError("Name calls by their ids, or choose them with filters.")
     return bool(call_ids)
 
 
+def _posting(action: str, changes: Json | None) -> Act:
+    async def act(gateway: Gateway, call_id: str) -> Json:
+        return await gateway.act(f"{_path(call_id)}/{action}", "call", changes)
+
+    return act
+
+
+async def _delete(gateway: Gateway, call_id: str) -> Json:
+    await gateway.delete(_path(call_id))
+    return {"object": "call", "id": call_id, "deleted": True}
+
+
+def _path(call_id: str) -> str:
+    return f"/-/calls/{quote(call_id, safe='')}"
+
+
 def _each(
-    action: str,
     where: Where,
     call_ids: Sequence[str],
-    changes: Json | None,
+    act: Act,
     *,
     tell: Callable[[Json], str],
     as_json: bool,
@@ -121,8 +170,7 @@ def _each(
         async with open_gateway(where) as gateway:
             for call_id in call_ids:
                 try:
-                    path = f"/-/calls/{quote(call_id, safe='')}/{action}"
-                    call = await gateway.act(path, "call", changes)
+                    call = await act(gateway, call_id)
                 except CommandError as error:
                     if error.exit_code == UNREACHABLE:
                         raise
@@ -152,8 +200,12 @@ def _many(
     *,
     yes: bool,
     as_json: bool,
+    dry_run: bool = False,
 ) -> None:
-    """Act on all calls that *parameters* choose, once somebody who knows how many said yes."""
+    """Act on all calls that *parameters* choose, once somebody who knows how many said yes.
+
+    *dry_run*: tell how many they are, and do nothing.
+    """
 
     async def ask(gateway: Gateway, *, dry_run: bool) -> Json:
         query = urlencode([*parameters, ("dry_run", "true" if dry_run else "false")])
@@ -164,6 +216,9 @@ def _many(
             return await ask(gateway, dry_run=dry_run)
 
     result = run(work(dry_run=True))
+    if dry_run:
+        print_json(result) if as_json else click.echo(f"{result['matched']} calls")
+        return
     if result["matched"]:
         if not yes:
             _confirm(f"{action.capitalize()} {result['matched']} calls?")
@@ -173,7 +228,7 @@ def _many(
     if as_json:
         print_json(result)
     else:
-        past = {"cancel": "cancelled", "replay": "replayed"}[action]
+        past = {"cancel": "cancelled", "replay": "replayed", "delete": "deleted"}[action]
         click.echo(f"{done} of {matched} calls {past}")
     for each in refused:
         assert isinstance(each, dict)

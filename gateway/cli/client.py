@@ -233,6 +233,12 @@ class Gateway:
         async with self.ask("POST", path, body=body, wait_s=ACTING_S) as response:
             return await self.result(response, kind)
 
+    async def delete(self, path: str) -> None:
+        """Remove what is at *path*. Raises: CommandError."""
+        async with self.ask("DELETE", path) as response:
+            if response.status != 204:
+                raise await self.refusal(response)
+
     async def _json(self, path: str, kind: str) -> Json:
         """The object of that *kind* at *path*."""
         async with self.ask("GET", path) as response:

@@ -118,10 +118,7 @@ async def _revoke(where: Where, key_id: str) -> None:
     gateway = _find(where)
     if isinstance(gateway, Gateway):
         async with gateway:
-            path = f"/-/keys/{quote(key_id, safe='')}"
-            async with gateway.ask("DELETE", path) as response:
-                if response.status != 204:
-                    raise await gateway.refusal(response)
+            await gateway.delete(f"/-/keys/{quote(key_id, safe='')}")
         return
     known = [key for key in await _stored(gateway) if key.id == key_id]
     if not known:

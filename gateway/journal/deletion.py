@@ -7,6 +7,7 @@ crash left of them.
 """
 
 import sqlite3
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pydantic_core import to_json
 
 from gateway.call import PART_BYTES
 from gateway.journal.transaction import DELETE_INCOMING, INSERT_INCOMING, transaction
+
+STEP_ROWS = 100  # of calls and pieces of bodies: some 10 ms of the writer, with a commit
 
 #: Whatever is kept of a call besides its bodies, by `seq`.
 TABLES = ("calls", "requests", "attempts")
@@ -48,22 +51,27 @@ class Budget:
 
 
 class Deletion:
-    """Removes one final call; each step returns whether it was the last."""
+    """Removes final calls, one after the other; each step returns whether it was the last."""
 
-    def __init__(self, seq: int) -> None:
-        self._seq = seq
-        self._known = True
+    def __init__(self, *seqs: int) -> None:
+        self._left = deque(seqs)
 
     def __call__(self, connection: sqlite3.Connection) -> bool:
-        """The first step removes the call, the others the rest of its bodies."""
+        """As many as `Budget` lets; of one with large bodies the rest of them is for other steps."""
+        budget = Budget(rows=STEP_ROWS)
+        begun: list[int] = []
         with removing(connection):
-            if self._known:
-                remove_calls(connection, [self._seq])
-                connection.execute(INSERT_INCOMING, (self._seq,))
-            if done := remove_bodies(connection, self._seq, Budget()):
-                connection.execute(DELETE_INCOMING, (self._seq,))
-        self._known = False
-        return done
+            while self._left and not budget.spent:
+                seq = self._left[0]
+                begun.append(seq)
+                budget.take()
+                if not remove_bodies(connection, seq, budget):
+                    connection.execute(INSERT_INCOMING, (seq,))
+                    break
+                connection.execute(DELETE_INCOMING, (seq,))
+                self._left.popleft()
+            remove_calls(connection, begun)
+        return not self._left
 
 
 @contextmanager

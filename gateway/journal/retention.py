@@ -8,6 +8,7 @@ disk is everybody's. After a body is gone the call still stands, and says so (41
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -60,19 +61,35 @@ class Retention:
         self._settings = settings
         self._now = now
         self._cleanse = cleanse
+        self._asked = asyncio.Event()
+        self._turn = asyncio.Lock()  # two passes would write the same volumes anew
+
+    def soon(self) -> None:
+        """Much was deleted: let the next pass, which removes its words and returns its space, begin."""
+        self._asked.set()
 
     async def run(self) -> None:
-        """A pass each hour, for as long as the process lives."""
-        await asyncio.sleep(FIRST_S)
+        """A pass each hour, and one when it is asked for, for as long as the process lives."""
+        await self._wait(FIRST_S)
         while True:
             try:
                 await self.prune()
             except JournalUnavailable as error:
                 log.warning("retention_put_off", problem=error.message)
-            await asyncio.sleep(EVERY_S)
+            await self._wait(EVERY_S)
+
+    async def _wait(self, at_most_s: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(at_most_s):
+                await self._asked.wait()
+        self._asked.clear()
 
     async def prune(self) -> Pruned:
         """One pass, now. Raises: JournalUnavailable, with what was removed until then removed."""
+        async with self._turn:
+            return await self._prune()
+
+    async def _prune(self) -> Pruned:
         settings = self._settings()
         now_ms = int(self._now() * 1000)
         sweeps = [

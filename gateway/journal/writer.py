@@ -135,12 +135,12 @@ class Journal:
         """Record pieces of a body of *call*; the future is that of `update()`."""
         return self._post(call, self._keep(call, parts), None, None)
 
-    def delete(self, call_seq: int) -> asyncio.Future[None]:
-        """Remove a final call for good; the future is done once nothing of it is left.
+    def delete(self, *call_seqs: int) -> asyncio.Future[None]:
+        """Remove final calls for good; the future is done once nothing of them is left.
 
         Raises: JournalUnavailable, from the future
         """
-        return self.work(Deletion(call_seq))
+        return self.work(Deletion(*call_seqs))
 
     def keep_statistics(
         self, loads: Mapping[tuple[int, str], Load], *, sampled_until: int

@@ -28,6 +28,7 @@ from gateway.call import (
 )
 from gateway.errors import Draining, JournalUnavailable
 from gateway.journal.reader import Reader
+from gateway.journal.records import CallRecord
 from gateway.journal.writer import Journal
 from gateway.relay.admission import Admission, Place
 from gateway.relay.live_call import Client, Ended, LiveCall
@@ -503,13 +504,15 @@ class Relay:
             live.task = self._tasks.create_task(self._finish(live, ended), name=live.call.id)
         return True
 
-    async def delete_call(self, call_id: str, seq: int, client: str) -> None:
-        """Remove a final call of *client* for good. Raises: JournalUnavailable."""
-        if (live := self.calls.get(call_id)) is not None:
-            await live.wait_over()  # it is recorded; this moment it is told
-        self._twins.deleted(call_id)
-        await self._journal.delete(seq)
-        self._watch.deleted(call_id, client)
+    async def delete_calls(self, records: Sequence[CallRecord]) -> None:
+        """Remove final calls for good. Raises: JournalUnavailable."""
+        for record in records:
+            if (live := self.calls.get(record.id)) is not None:
+                await live.wait_over()  # it is recorded; this moment it is told
+        self._twins.deleted({record.id for record in records})
+        await self._journal.delete(*(record.seq for record in records))
+        for record in records:
+            self._watch.deleted(record.id, record.row.client)
 
     def give_back(self, live: LiveCall) -> None:
         """Leave *live* to the next start, or end it as interrupted where no start would take it up."""

@@ -5,6 +5,7 @@ nobody else waits for and whose clients went away without an answer.
 """
 
 import asyncio
+from collections.abc import Collection
 from weakref import WeakValueDictionary
 
 from gateway.call import Call, Status
@@ -85,10 +86,10 @@ class Twins:
         else:
             del self._left[name]
 
-    def deleted(self, call_id: str) -> None:
-        """The final call of that id is gone: nobody joins it any more."""
+    def deleted(self, call_ids: Collection[str]) -> None:
+        """The final calls of these ids are gone: nobody joins them any more."""
         for name, live in list(self._left.items()):
-            if live.call.id == call_id:
+            if live.call.id in call_ids:
                 del self._left[name]
 
     def _too_late(self, name: Name, live: LiveCall) -> None:

@@ -59,6 +59,7 @@ ROUTES: Mapping[str, Access] = {
     "DELETE /-/calls/{id}": _operates("call.deleted"),
     "POST /-/calls/cancel": _operates("calls.cancelled"),
     "POST /-/calls/replay": _operates("calls.replayed"),
+    "POST /-/calls/delete": _operates("calls.deleted"),
     "GET /-/events": READ_CALLS,  # without read-all, of its own calls only
     "GET /-/stats": READ_ALL,
     "GET /-/metrics": READ_ALL,

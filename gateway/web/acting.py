@@ -30,7 +30,7 @@ def routes(relay: Relay) -> list[web.RouteDef]:
         record = await settled(request, 0)
         if not record.status.is_final:
             raise Conflict("the call is not final yet; cancel it first")
-        await relay.delete_call(record.id, record.seq, record.row.client)
+        await relay.delete_calls([record])
         return web.Response(status=204)
 
     async def response(request: web.Request) -> web.StreamResponse:

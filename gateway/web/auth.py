@@ -6,6 +6,7 @@ goes wrong while it is checked is 401, never an empty identity; rights hang on t
 """
 
 import asyncio
+import re
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ ADDRESSES = 10_000  # whose wrong keys are counted at a time
 
 IDENTITY: web.RequestKey[Identity] = web.RequestKey("identity", Identity)
 
+_KEY_ID = re.compile(r"[a-z2-7]{16}")
 _NO_KEY = (
     "a gateway key is needed, in x-gateway-key, Authorization: Bearer, x-api-key, api-key or"
     " x-goog-api-key"
@@ -181,7 +183,8 @@ class Gate:
         access, identity = self._access(request), request.get(IDENTITY)
         if access is None or access.audit is None or identity is None:
             return None
-        target = request.match_info.get("id") or request.match_info.get("name")
+        named = request.match_info.get("id") or request.match_info.get("name")
+        target = named or _key_meant(request)
         detail: Json = {"query": redact_query(request.query_string)} if request.query_string else {}
         if asked is not None:
             detail["body"] = asked
@@ -253,6 +256,12 @@ class Gate:
             if is_own and identity.has(own):
                 return
         raise Forbidden(f"this needs the scope {own if call_id is None else every}")
+
+
+def _key_meant(request: web.Request) -> str | None:
+    """The id of the key whose calls a filter chooses: that is no secret, as a whole key would be."""
+    key_id = request.query.get("key", "")
+    return key_id if _KEY_ID.fullmatch(key_id) else None
 
 
 def _check_sent_by_us(identity: Identity, request: web.Request) -> None:

@@ -1,12 +1,14 @@
-"""`POST /-/calls/cancel` and `/-/calls/replay`: the same to all calls that filters choose.
+"""`POST /-/calls/cancel`, `/-/calls/replay` and `/-/calls/delete`: the same to all that filters choose.
 
 Invariants: calls accepted meanwhile are not chosen; however many there are, a page of them is held
-at a time. Every call that was matched is either done or refused, one by one.
+at a time. Every call that was matched is either done or refused, one by one. Nothing is deleted
+that was not chosen by a filter, unless all calls were asked for in so many words.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 
 from aiohttp import web
 from pydantic import JsonValue
@@ -52,8 +54,8 @@ class Outcome:
         }
 
 
-def routes(relay: Relay, replays: Replays) -> list[web.RouteDef]:
-    """Both routes."""
+def routes(relay: Relay, replays: Replays, tidy: Callable[[], None]) -> list[web.RouteDef]:
+    """The three routes. *tidy* is called when calls were deleted: see `Retention.soon`."""
 
     async def cancel(request: web.Request) -> web.Response:
         # The newest first: most of them wait, and none gets the slot of one just cancelled.
@@ -61,12 +63,7 @@ def routes(relay: Relay, replays: Replays) -> list[web.RouteDef]:
         selection = selection.also(ARE_OPEN)
         if dry_run:
             return await _count(request, selection)
-        outcome = Outcome()
-        reader, owner = request.app[READER], request.get(OWNER)
-        async with aclosing(reader.pages(selection, owner=owner)) as pages:
-            async for page in pages:
-                await _cancel(relay, page, outcome)
-        return json_response(outcome.json())
+        return await _each_page(request, selection, partial(_cancel, relay))
 
     async def replay(request: web.Request) -> web.Response:
         # The oldest first: the new calls queue in the order of the old ones.
@@ -75,23 +72,63 @@ def routes(relay: Relay, replays: Replays) -> list[web.RouteDef]:
         replays.check(changes)
         if dry_run:
             return await _count(request, selection)
-        outcome = Outcome()
-        reader, owner = request.app[READER], request.get(OWNER)
-        async with aclosing(reader.pages(selection, owner=owner, expand=True)) as pages:
-            async for page in pages:
-                await _replay(replays, page, changes, outcome, by=request.get(IDENTITY))
-        return json_response(outcome.json())
+        act = partial(_replay, replays, changes, request.get(IDENTITY))
+        return await _each_page(request, selection, act, expand=True)
 
-    return [web.post("/-/calls/cancel", cancel), web.post("/-/calls/replay", replay)]
+    async def delete(request: web.Request) -> web.Response:
+        selection, dry_run = _selection(request, ascending=True, also=("all",))
+        _check_deliberate(selection, means_all=_flag(request, "all"))
+        if dry_run:
+            return await _count(request, selection)
+        try:
+            return await _each_page(request, selection, partial(_delete, relay))
+        finally:
+            tidy()
+
+    return [
+        web.post("/-/calls/cancel", cancel),
+        web.post("/-/calls/replay", replay),
+        web.post("/-/calls/delete", delete),
+    ]
 
 
-def _selection(request: web.Request, *, ascending: bool) -> tuple[Selection, bool]:
-    """Which calls are meant, and whether they are only to be counted."""
-    dry_run = request.query.getall("dry_run", ["false"])
-    if dry_run not in (["true"], ["false"]):
-        raise BadRequest("dry_run: must be true or false")
-    parameters = ((name, value) for name, value in request.query.items() if name != "dry_run")
-    return read_selection(parameters, ascending=ascending), dry_run == ["true"]
+def _selection(
+    request: web.Request, *, ascending: bool, also: Sequence[str] = ()
+) -> tuple[Selection, bool]:
+    """Which calls are meant, and whether they are only to be counted; *also*: no filters."""
+    others = ("dry_run", *also)
+    parameters = ((name, value) for name, value in request.query.items() if name not in others)
+    return read_selection(parameters, ascending=ascending), _flag(request, "dry_run")
+
+
+def _check_deliberate(selection: Selection, *, means_all: bool) -> None:
+    """Refuse to delete everything by a slip, an empty filter included. Raises: BadRequest."""
+    if not means_all and not selection.filters.conditions:
+        raise BadRequest("choose the calls to delete by a filter, or say all=true")
+    if means_all and selection.filters.conditions:
+        raise BadRequest("all: not together with a filter")
+
+
+def _flag(request: web.Request, name: str) -> bool:
+    said = request.query.getall(name, ["false"])
+    if said not in (["true"], ["false"]):
+        raise BadRequest(f"{name}: must be true or false")
+    return said == ["true"]
+
+
+async def _each_page(
+    request: web.Request,
+    selection: Selection,
+    act: Callable[[Sequence[CallRecord], Outcome], Awaitable[None]],
+    *,
+    expand: bool = False,
+) -> web.Response:
+    outcome = Outcome()
+    reader, owner = request.app[READER], request.get(OWNER)
+    async with aclosing(reader.pages(selection, owner=owner, expand=expand)) as pages:
+        async for page in pages:
+            await act(page, outcome)
+    return json_response(outcome.json())
 
 
 async def _count(request: web.Request, selection: Selection) -> web.Response:
@@ -119,9 +156,20 @@ async def _cancel(relay: Relay, page: Sequence[CallRecord], outcome: Outcome) ->
             outcome.refuse(call_id, "conflict")  # it reached another end first
 
 
+async def _delete(relay: Relay, page: Sequence[CallRecord], outcome: Outcome) -> None:
+    outcome.matched += len(page)
+    final = [record for record in page if record.status.is_final]
+    for record in page:
+        if not record.status.is_final:
+            outcome.refuse(record.id, "conflict")
+    if final:
+        await relay.delete_calls(final)
+    outcome.done += len(final)
+
+
 async def _replay(
-    replays: Replays, page: Sequence[CallRecord], changes: Changes, outcome: Outcome,
-    *, by: Identity | None,
+    replays: Replays, changes: Changes, by: Identity | None,
+    page: Sequence[CallRecord], outcome: Outcome,
 ) -> None:  # fmt: skip
     outcome.matched += len(page)
     started: list[tuple[str, LiveCall]] = []

@@ -167,6 +167,17 @@ _PATHS: dict[str, dict[str, Any]] = {
             body_required=False,
         )
     },
+    "/-/calls/delete": {
+        "post": _operation(
+            "Delete all final calls that match, for good, the oldest first",
+            ok={"200": "A Bulk"},
+            parameters=[
+                *_SELECTION,
+                _query("all", "boolean", "every call: needed where no filter chooses"),
+                _DRY_RUN,
+            ],
+        )
+    },
     "/-/calls/export": {
         "get": _operation(
             "Export calls with their bodies", ok={"200": "JSON lines"}, parameters=_SELECTION

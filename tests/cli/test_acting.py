@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from gateway.cli import main
 from tests.gateway_process import run, start
+from tests.security.keys import by, make_key
 from tests.steps import Answer, Gate, held, stream
 
 ASYNC = [("Prefer", "respond-async")]
@@ -106,9 +107,35 @@ async def test_partly_refused_is_exit_6(gateway, upstream):
     assert done == (6, "1 of 2 calls replayed\n", f"{secret.call_id}: conflict\n")
 
 
+async def test_calls_are_deleted_by_id_or_by_filters(gateway, upstream):
+    async with gateway() as gw:
+        key = await make_key(gw)
+        named, *kept = [(await gw.chat()).call_id for _ in range(2)]
+        for _ in range(2):
+            await gw.chat(headers=by(key["key"]))
+        of_key = ("delete", "--key-id", key["id"])
+        counted, by_id = await asyncio.gather(
+            calls(gw, *of_key, "--dry-run"), calls(gw, "delete", named, "call_nowhere")
+        )
+        before = await gw.calls()
+        done = await calls(gw, *of_key, "--yes")
+        left = await gw.calls()
+
+    assert counted == (0, "2 calls\n", "")
+    assert len(before) == 3
+    assert by_id[:2] == (6, f"{named} deleted\n")
+    assert by_id[2].startswith("call_nowhere: ")
+    assert done == (0, "2 of 2 calls deleted\n", "")
+    assert [call["id"] for call in left] == kept
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        ("delete",),
+        ("delete", "--yes"),
+        ("delete", "call_1", "--all"),
+        ("delete", "call_1", "--dry-run"),
         ("cancel",),
         ("cancel", "call_1", "--status", "queued"),
         ("replay", "call_1", "--body-patch", "{"),

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.call import PART_BYTES, Part
 from gateway.errors import JournalUnavailable
-from gateway.journal.deletion import TABLES, Deletion
+from gateway.journal.deletion import STEP_ROWS, TABLES, Deletion
 from tests.running_journal import (
     begin_attempt,
     committed,
@@ -62,6 +62,31 @@ async def test_a_large_body_goes_in_steps_between_which_others_write(db):
 
         await deleted
         assert left(db) == {"calls": 1, "requests": 1, "attempts": 1, "parts": 2}
+
+
+async def test_many_go_in_steps_that_hold_the_writer_for_little(db, monkeypatch):
+    taken = []
+
+    def step(self, connection):
+        before = connection.total_changes
+        done = whole(self, connection)
+        taken.append(connection.total_changes - before)
+        return done
+
+    whole = Deletion.__call__
+    monkeypatch.setattr(Deletion, "__call__", step)
+    async with open_running(db) as journal:
+        calls = [await record(journal) for _ in range(120)]
+        kept = await record(journal)
+        large = await record(journal, body=LARGE)
+
+        await journal.delete(*(call.seq for call in calls), large.seq)
+        assert committed(db, "SELECT id FROM calls") == [(kept.id,)]
+        assert left(db) == {"calls": 1, "requests": 1, "attempts": 1, "parts": 2}
+
+    # Of a call a step looks at three rows, and five change; pieces of 256 KiB go four at a time.
+    assert max(taken) <= 2 * STEP_ROWS
+    assert taken[-2:] == [5, 5]
 
 
 async def test_a_crash_between_the_steps_leaves_nothing_after_the_next_start(db):

@@ -27,6 +27,7 @@ export const strings = {
     "call.replayed": "replayed a call",
     "calls.replayed": "replayed calls",
     "call.deleted": "deleted a call",
+    "calls.deleted": "deleted calls",
     "webhook.sent": "sent a webhook again",
   } as Record<string, string>,
 } as const;
