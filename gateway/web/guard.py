@@ -108,7 +108,7 @@ def check_allowed(key: Key, upstream: str, path: str, raw: Headers, body: bytes)
     """Refuse what *key* may not use. Raises: Forbidden.
 
     A key for some models needs one of them named, in the JSON body or as `/models/{model}` in the
-    path, and no other beside it.
+    path, and no other beside it, not even as a fallback.
     """
     if not matches(key.upstreams, upstream):
         raise Forbidden(f"this key may not use the upstream {upstream}")
@@ -126,7 +126,10 @@ def _models(path: str, raw: Headers, body: bytes) -> list[object]:
     """All models that a request names: which of several an upstream takes is not known here.
 
     Whatever an upstream might make of it counts: Go's JSON takes `MODEL` for `model`, a server
-    decodes its path, a deployment (Azure) is a model by another name.
+    decodes its path, a deployment (Azure) is a model by another name, `models` (OpenRouter) lists
+    those to fall back on.
+
+    Raises: Forbidden, where that cannot be told
     """
     decoded = unquote(path)
     named: list[object] = [*_DEPLOYMENT.findall(decoded)]
@@ -139,9 +142,15 @@ def _models(path: str, raw: Headers, body: bytes) -> list[object]:
     plain = decoder.feed(body)
     if decoder.failed:
         return named
-    for name, value in members.top_level(plain):
-        if name.lower() == "model":
+    for name, value in members.top_level(plain, lists=("models",)):
+        folded = name.casefold()  # as Go does: a long s is an s
+        if folded == "model":
             named.append(members.text(value))
+        elif folded == "models":
+            fallbacks = members.strings(value)
+            if fallbacks is None:
+                raise Forbidden("this key may use some models only, and models is no list of names")
+            named += fallbacks
     return named
 
 

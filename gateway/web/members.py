@@ -8,14 +8,19 @@ Invariant: of what does not look like one object up to its last byte, nothing is
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import TypeAlias
+
+from pydantic_core import from_json
 
 from gateway.errors import BadRequest
 
 MOST = 1_000_000  # brackets and members of one body: a second or two
 
-#: Name and value, the value as it stands in the text; None where that is an object or a list.
+MOST_LISTED = 16_384  # bytes of a list of names that is looked into
+
+#: Name and value, the value as it stands in the text; None where that is an object, or a list that
+#: was not asked for.
 Member: TypeAlias = tuple[str, bytes | None]
 
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -38,13 +43,15 @@ _BRACKET = re.compile(
 )
 
 
-def top_level(body: bytes) -> list[Member]:
+def top_level(body: bytes, *, lists: Container[str] = ()) -> list[Member]:
     """Each member in order, repeated names too; none where *body* is no JSON object.
+
+    *lists*: names, in small letters, of which a list is wanted too, however it spells its case.
 
     Raises: BadRequest - it holds too much to be looked into
     """
     try:
-        return list(_members(body))
+        return list(_members(body, lists))
     except ValueError:  # so are JSONDecodeError and UnicodeDecodeError
         return []
 
@@ -60,7 +67,18 @@ def text(value: bytes | None) -> str | None:
     return str(plain)
 
 
-def _members(body: bytes) -> Iterator[Member]:
+def strings(value: bytes | None) -> list[str] | None:
+    """What the list of strings *value* holds; None where it is no such list, or a very long one."""
+    if value is None or value[:1] != b"[" or len(value) > MOST_LISTED:
+        return None
+    try:
+        found = from_json(value)
+    except ValueError:
+        return None
+    return found if all(isinstance(each, str) for each in found) else None
+
+
+def _members(body: bytes, lists: Container[str]) -> Iterator[Member]:
     opened = _OPEN.match(body)
     if opened is None:
         raise ValueError
@@ -71,17 +89,20 @@ def _members(body: bytes) -> Iterator[Member]:
             raise ValueError
         name, value, follows = member.groups()
         at, left = member.end(), left - 1
+        plain = text(name)
+        if plain is None:
+            raise ValueError
         if value is None:
+            bracket = at - 1
             at, left = _skip(body, at, left)
+            if body[bracket : bracket + 1] == b"[" and plain.casefold() in lists:
+                value = body[bracket:at]
             after = _NEXT.match(body, at)
             if after is None:
                 raise ValueError
             follows, at = after[1], after.end()
         if left < 0:
             raise _too_much()
-        plain = text(name)
-        if plain is None:
-            raise ValueError
         yield plain, value
     if _END.match(body, at) is None:
         raise ValueError

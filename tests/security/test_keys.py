@@ -322,6 +322,9 @@ async def test_a_key_reaches_only_its_upstreams_and_models(gateway, upstream):
         allowed = [
             await status("/a/chat", b'{"model":"gpt-4o-mini"}'),
             await status("/v1beta/models/flash:generateContent", b"{}"),
+            await status("/a/chat", b'{"model":"gpt-4o","models":["flash", "gpt-4o-mini"]}'),
+            await status("/a/chat", b'{"models":["flash"]}'),
+            await status("/a/chat", b'{"model":"flash","x":{"models":["o3"]},"models":[]}'),
         ]
         hits = upstream.hits
         refused = [
@@ -335,6 +338,23 @@ async def test_a_key_reaches_only_its_upstreams_and_models(gateway, upstream):
             await status("/v1beta/models/pr%6f:generateContent", b'{"model":"flash"}'),
             await status("/a/chat", b'{"model":"gpt-4o"}', ("Content-Encoding", "br")),
             await status("/a/chat", b'{"model":"gpt-4o","MODEL":"o3"}'),  # the same to Go
+            await status("/a/chat", b'{"model":"gpt-4o","models":["gpt-4o-mini","o3"]}'),
+            await status("/a/chat", b'{"models":["o3"],"model":"gpt-4o"}'),
+            await status(
+                "/a/chat", b'{"model":"gpt-4o","x":[1,{"y":[]}],"Mod\\u0065LS" : [ "o3" ] }'
+            ),
+            await status("/a/chat", b'{"model":"gpt-4o","models":["flash"],"models":["\\u006f3"]}'),
+            await status("/a/chat", '{"model":"gpt-4o","MODEL\u017f":["o3"]}'.encode()),
+            await status("/a/chat", b'{"model":"gpt-4o","models":"o3"}'),
+            await status("/a/chat", b'{"model":"gpt-4o","models":{"0":"o3"}}'),
+            await status("/a/chat", b'{"model":"gpt-4o","models":null}'),
+            await status("/a/chat", b'{"model":"gpt-4o","models":["flash",["o3"]]}'),
+            await status(
+                "/a/chat", b'{"model":"gpt-4o","models":' + b"[" * 9000 + b"]" * 9000 + b"}"
+            ),
+            await status(
+                "/a/chat", b'{"model":"gpt-4o","models":[' + b'"flash",' * 9000 + b'"o3"]}'
+            ),
             await status("/a/openai/deployments/o3/chat", b'{"model":"gpt-4o"}'),
             await status("/g/v1beta/%6dodels/pro:generateContent", b'{"model":"flash"}'),
             await status("/g/v1beta/models/pro:generateContent/", b'{"model":"flash"}'),
@@ -342,7 +362,7 @@ async def test_a_key_reaches_only_its_upstreams_and_models(gateway, upstream):
         ]
         twice = await status("/a/chat", b'{"model":"o3","model":"gpt-4o"}')
 
-    assert allowed == [200, 200]
+    assert allowed == [200] * 5
     assert refused == [403] * len(refused)
     assert twice in (400, 403)
     assert upstream.hits == hits

@@ -56,6 +56,23 @@ def test_nothing_is_told_of_what_is_no_object(body):
     assert members.top_level(body) == []
 
 
+def test_lists_that_are_asked_for_are_told_as_they_stand():
+    rng = random.Random(9)
+    for _ in range(1_000):
+        pairs = [(rng.choice(["Models", *WORDS]), grown(rng)) for _ in range(rng.randrange(5))]
+        inside = ",".join(f"{json.dumps(name)} : {json.dumps(value)}" for name, value in pairs)
+        found = members.top_level(f"{{{inside}}}".encode(), lists=("models",))
+        for (_, text), (name, value) in zip(found, pairs, strict=True):
+            if name == "Models" and isinstance(value, list):
+                assert text is not None
+                assert json.loads(text) == value
+                plain = all(isinstance(each, str) for each in value)
+                assert members.strings(text) == (value if plain else None)
+            else:
+                assert (text is None) == isinstance(value, list | dict)
+                assert members.strings(text) is None
+
+
 def test_what_holds_too_much_is_refused():
     with pytest.raises(BadRequest):
         members.top_level(b'{"a":' + b"[" * (members.MOST + 2))
