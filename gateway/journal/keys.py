@@ -6,6 +6,7 @@ nothing that its maker does not have (`is_within`); a revoked key stays revoked.
 
 import base64
 import hashlib
+import re
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable
@@ -109,6 +110,34 @@ def new_secret() -> tuple[str, str]:
     key_id = base64.b32encode(secrets.token_bytes(10)).decode().lower()
     secret = base64.b32encode(secrets.token_bytes(25)).decode().lower()
     return key_id, f"{PREFIX}{key_id}_{secret}"
+
+
+def key_in(credential: bytes) -> bytes | None:
+    """The gateway key that a *credential* is, or holds; None: it is somebody else's.
+
+    Whatever begins like one is one, after any scheme and any blanks (RFC 9110 §11.4 has one space,
+    clients send what they like); a whole one is found wherever it stands, in Basic's user too.
+    """
+    words = credential.split()
+    for word in words:
+        if word.lower().startswith(_PREFIX):
+            return word
+    if len(words) > 1 and words[0].lower() == b"basic":
+        credential += b" " + _unpacked(words[1])
+    found = _WHOLE.search(credential)
+    return None if found is None else found[0]
+
+
+def _unpacked(text: bytes) -> bytes:
+    try:
+        return base64.b64decode(text.translate(_URL_SAFE) + b"==")
+    except ValueError:
+        return b""
+
+
+_PREFIX = PREFIX.encode()
+_WHOLE = re.compile(rb"gw_[a-z2-7]{16}_[a-z2-7]{40}", re.IGNORECASE)
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
 def id_in(presented: bytes) -> str:

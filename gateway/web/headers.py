@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 from gateway import config
 from gateway.call import Headers, OnDisconnect, Options
 from gateway.errors import BadRequest
+from gateway.journal.keys import key_in
 from gateway.relay.upstream import CREDENTIALS, end_to_end
 
 _NOT_RELAYED = frozenset({b"host", b"expect", b"x-gateway-key"})
@@ -89,7 +90,7 @@ def gateway_keys(raw: Headers, query: str = "", dialect: str = "") -> list[bytes
     """The gateway's own keys among what the client presents.
 
     `x-gateway-key` holds one whatever it looks like, and is looked at alone; else whatever looks
-    like one.
+    like one, however it is spelled.
     """
     first: list[bytes] = []
     others: list[bytes] = []
@@ -97,22 +98,12 @@ def gateway_keys(raw: Headers, query: str = "", dialect: str = "") -> list[bytes
         lower = name.lower()
         if lower == b"x-gateway-key":
             first.append(value.strip())
-        elif lower in CREDENTIALS and is_gateway_key(value):
-            others.append(_bare(value))
+        elif lower in CREDENTIALS and (key := key_in(value)) is not None:
+            others.append(key)
     if dialect == "gemini" and "key=gw_" in query:
-        others += [v for n, v in _parameters(query) if n == b"key" and is_gateway_key(v)]
+        shown = (key_in(value) for name, value in _parameters(query) if name == b"key")
+        others += [key for key in shown if key is not None]
     return first or others
-
-
-def is_gateway_key(value: bytes) -> bool:
-    """Whether a credential looks like one of the gateway's own, which never travels."""
-    return _bare(value).startswith(b"gw_")
-
-
-def _bare(value: bytes) -> bytes:
-    """A credential without its scheme."""
-    value = value.strip()
-    return value[7:].strip() if value[:7].lower() == b"bearer " else value
 
 
 def is_same_origin(raw: Headers) -> bool:
@@ -138,7 +129,7 @@ def travelling(raw: Headers, upstream: config.Upstream) -> tuple[Headers, bool]:
         if lower in _NOT_RELAYED or lower.startswith(b"x-gateway-"):
             continue
         if lower in CREDENTIALS:
-            if is_gateway_key(value):
+            if key_in(value) is not None:
                 continue
             passed = passed or not own
         if lower == b"cookie" and not (value := _other_cookies(value)):
@@ -160,7 +151,7 @@ def sent_query(query: str, upstream: config.Upstream) -> str:
     A gateway key in it goes nowhere.
     """
     own = upstream.dialect == "gemini" and has_credential(upstream)
-    if not own and "gw_" not in query and "%" not in query:
+    if not own and "gw_" not in query.lower() and "%" not in query:
         return query
     return "&".join(pair for pair in query.split("&") if not _is_kept_back(pair, own=own))
 
@@ -168,7 +159,7 @@ def sent_query(query: str, upstream: config.Upstream) -> str:
 def _is_kept_back(pair: str, *, own: bool) -> bool:
     name, _, value = pair.partition("=")
     is_key = unquote_to_bytes(name) == b"key"
-    return is_key and (own or is_gateway_key(unquote_to_bytes(value)))
+    return is_key and (own or key_in(unquote_to_bytes(value)) is not None)
 
 
 def check_origin(raw: Headers, allowed: tuple[str, ...]) -> str | None:

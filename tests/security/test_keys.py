@@ -54,6 +54,11 @@ async def test_a_key_never_travels_and_the_upstreams_own_credential_does(gateway
             for path in ("/openai/chat", "/open/chat"):
                 answer = await gw.request("POST", path, json={}, headers=[(name, value)])
                 assert answer.status == 200
+        for spelled in (f"bearer\t{key}", f"BEARER \t {key}", f"Basic {key}", f'Bearer "{key}"'):
+            answer = await gw.request(
+                "POST", "/open/chat", json={}, headers=[("Authorization", spelled)]
+            )
+            assert answer.status == 200
         query = await gw.request(
             "POST", f"/gemini/models/g:generateContent?key={key}&alt=x", json={}
         )

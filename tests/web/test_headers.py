@@ -1,5 +1,6 @@
 """What a client's fields mean: each value that makes sense, and each that does not, by its name."""
 
+import base64
 import contextlib
 
 import pytest
@@ -164,6 +165,72 @@ def test_geminis_key_is_left_out_where_the_upstream_has_its_own(query, upstream,
 )  # fmt: skip
 def test_a_query_that_the_journal_will_hold_in_part_is_recognised(query, secret):
     assert has_secret_parameter(query) is secret
+
+
+# -- the gateway's own keys
+
+KEY = "gw_abcdefghijklmnop_" + "qrstuvwxyz234567" * 2 + "abcdefgh"
+cased = st.sampled_from([str, str.upper, str.lower, str.title])
+blanks = st.text(" \t", max_size=3)
+credential_fields = st.tuples(
+    st.sampled_from(["Authorization", "X-API-Key", "api-key", "x-goog-api-key"]), cased
+).map(lambda drawn: drawn[1](drawn[0]))
+schemes = st.tuples(
+    st.sampled_from(["bearer", "basic", "token", "apikey", "digest"]), cased, st.text(" \t", min_size=1)
+).map(lambda drawn: drawn[1](drawn[0]) + drawn[2])  # fmt: skip
+
+
+@given(credential_fields, st.just("") | schemes, blanks, blanks)
+def test_a_gateway_key_is_known_after_any_scheme_and_any_blanks_and_stays_here(
+    name, scheme, before, after
+):
+    sent = fields((name, before + scheme + KEY + after), ("Accept", "*/*"))
+
+    assert headers.gateway_keys(sent) == [KEY.encode()]
+    assert headers.travelling(sent, OPENAI) == (sent[1:], False)
+
+
+@given(credential_fields, st.just("") | schemes, cased, st.data())
+def test_whatever_stands_around_a_gateway_key_it_does_not_travel(name, scheme, case, data):
+    around = st.text('x7_ ?>,;:="\t\xe9', max_size=4)
+    text = f"{data.draw(around)}{case(KEY)}{data.draw(around)}"
+    if scheme.lower().startswith("basic") and data.draw(st.booleans()):
+        encode = data.draw(st.sampled_from([base64.b64encode, base64.urlsafe_b64encode]))
+        text = encode(text.encode("latin-1")).decode()
+        text = data.draw(st.sampled_from([text, text.rstrip("=")]))
+    sent = ((name.encode(), f"{scheme}{text}".encode("latin-1")), (b"Accept", b"*/*"))
+
+    assert headers.travelling(sent, OPENAI) == (sent[1:], False)
+    assert headers.travelling(sent, KEYED) == (sent[1:], False)
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("packed", [f"{KEY}:", f"??>:{KEY}", f"é??:{KEY}~?>"])
+def test_basic_may_hold_a_gateway_key_as_user_or_password(packed, encode):
+    sent = fields(("Authorization", f"Basic {encode(packed.encode()).decode()}"))
+
+    assert headers.gateway_keys(sent) == [KEY.encode()]
+    assert headers.travelling(sent, OPENAI) == ((), False)
+
+
+@pytest.mark.parametrize("value", [
+    "sk-client", "Bearer sk-gw_1", "Basic Z3dfczpzZWNyZXQ=", "Basic gateway", "Basic A", "Bearer", "",
+    "Digest username=gw_a", 'Token token="gw"',
+])  # fmt: skip
+def test_other_credentials_are_not_taken_for_a_gateway_key(value):
+    sent = fields(("Authorization", value))
+
+    assert headers.gateway_keys(sent) == []
+    assert headers.travelling(sent, OPENAI) == (sent, True)
+
+
+@pytest.mark.parametrize("query", [
+    f"key={KEY}", f"key={KEY.upper()}", f"k%65y=%67w{KEY[2:]}", f"key=Bearer%20{KEY}", f"key=+{KEY}",
+    "key=gw_no_such",
+])  # fmt: skip
+@pytest.mark.parametrize("upstream", [OPENAI, KEYED, GEMINI, KEYED_GEMINI])
+def test_a_gateway_key_in_a_query_does_not_travel(query, upstream):
+    assert headers.sent_query(f"a=1&{query}&b=2", upstream) == "a=1&b=2"
 
 
 # -- what travels
