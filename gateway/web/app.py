@@ -259,6 +259,8 @@ class Runner(web.AppRunner):
 
 
 def _is_address(name: str) -> bool:
+    if "%" in name:  # a zone may be any text, also a name of somebody's
+        return False
     try:
         ipaddress.ip_address(name)
     except ValueError:

@@ -179,7 +179,7 @@ async def test_a_web_page_may_change_nothing_from_another_origin(serve, method, 
 
 @pytest.mark.parametrize(
     "host",
-    ["localhost", "LOCALHOST:1", "localhost.", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:80",
+    ["localhost", "LOCALHOST:1", "localhost.", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:8080",
      "192.0.2.7", "[2001:db8::7]:80", "gw.example", "GW.example:443"],
 )  # fmt: skip
 async def test_our_names_and_every_address_are_served(serve, relayed, host):
@@ -193,7 +193,8 @@ async def test_our_names_and_every_address_are_served(serve, relayed, host):
 @pytest.mark.parametrize(
     "host",
     ["evil.example", "evil.example:80", "localhost.evil.example", "127.0.0.1.evil.example",
-     "gw.example.evil.example", "user@localhost", "", "localhost:x", "127.1", "0x7f000001", "[::1"],
+     "gw.example.evil.example", "user@localhost", "", "localhost:x", "127.1", "0x7f000001", "[::1",
+     "[::1%evil]", "[::1%25evil.com]", "[::1%25evil.com]:8080", "[fe80::1%eth0]", "127.0.0.1%x"],
 )  # fmt: skip
 async def test_no_other_name_is_served(serve, relayed, host):
     async with serve(allowed_hosts=["gw.example"]) as client:
