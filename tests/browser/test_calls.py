@@ -278,11 +278,12 @@ async def test_chosen_calls_are_retried_exported_and_deleted(seeded, visit):
     exported = [json.loads(line) for line in path.read_bytes().splitlines()]
     assert {plain, failed} == {line["id"] for line in exported}
 
+    await row(page, running).get_by_role("checkbox").check()
     await bar.get_by_role("button", name="Retry").click()
     dialog = page.get_by_role("dialog", name="Retry calls")
     await assert_accessible(page, "dialog")
-    await dialog.get_by_role("button", name="Retry 2 calls").click()
-    await expect(dialog.get_by_role("status")).to_contain_text("2 new calls made.")
+    await dialog.get_by_role("button", name="Retry 2 calls").click()  # not the one that is open
+    await expect(dialog.get_by_role("status")).to_have_text("2 new calls made.")
     await dialog.get_by_role("button", name="Show the new calls").click()
     replays = (await seeded.call(plain))["replays"]
     await expect(row(page, replays[0])).to_contain_text("What is the capital of France?")

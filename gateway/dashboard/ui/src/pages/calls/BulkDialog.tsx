@@ -33,7 +33,7 @@ export function BulkDialog({ verb, target, onClose }: Props) {
   const progress = useSignal<number | null>(null);
   const result = useSignal<Bulk | null>(null);
   const error = useSignal<string | null>(null);
-  const asked = useSignal(queries(target));
+  const asked = useSignal(queries(target, verb));
   const changes = () => ({ ...(upstream.value ? { upstream: upstream.value } : {}), ...(model.value.trim() ? { model: model.value.trim() } : {}) });
   const fail = (reason: unknown) => { error.value = reason instanceof ApiError ? reason.message : String(reason); };
 
@@ -42,7 +42,7 @@ export function BulkDialog({ verb, target, onClose }: Props) {
     const [first] = asked.value;
     const counting = verb === "delete" && "ids" in target ? Promise.resolve(target.ids.length) : dryRun(verb, asked.value, {});
     counting.then((n) => { if (wanted) matched.value = n; }, fail);
-    get<List<Call>>("calls", { ...first, ...(verb === "cancel" ? { status: "queued,running" } : {}), limit: SAMPLE }).then(
+    get<List<Call>>("calls", { ...first, limit: SAMPLE }).then(
       (page) => { if (wanted) sample.value = page.data; },
       () => undefined,
     );

@@ -19,11 +19,16 @@ const IDS_AT_ONCE = 30; // of 31 characters and a comma: a query has at most 1,0
 
 export const byIds = (ids: readonly string[]): string => `id:${ids.join(",")}`;
 
-/** *target* as queries, one for each request. Calls accepted from now on are not meant. */
-export function queries(target: Target): Record<string, string>[] {
-  if ("filters" in target) return [{ ...target.filters, until: target.filters.until || new Date(serverNow()).toISOString() }];
+const FINAL = "succeeded,failed,cancelled,expired";
+/** What a verb can be done to: the others among the chosen would be counted, and then refused. */
+const MEANT: Partial<Record<Verb, { status: string }>> = { cancel: { status: "queued,running" }, replay: { status: FINAL }, replayTo: { status: FINAL } };
+
+/** *target*, as far as *verb* can be done to it, as queries, one for each request. Calls accepted from now on are not meant. */
+export function queries(target: Target, verb?: Verb): Record<string, string>[] {
+  const meant = verb && MEANT[verb];
+  if ("filters" in target) return [{ ...target.filters, ...meant, until: target.filters.until || new Date(serverNow()).toISOString() }];
   const found: Record<string, string>[] = [];
-  for (let at = 0; at < target.ids.length; at += IDS_AT_ONCE) found.push({ q: byIds(target.ids.slice(at, at + IDS_AT_ONCE)) });
+  for (let at = 0; at < target.ids.length; at += IDS_AT_ONCE) found.push({ q: byIds(target.ids.slice(at, at + IDS_AT_ONCE)), ...meant });
   return found;
 }
 
