@@ -93,7 +93,7 @@ def read_body(body: bytes) -> JsonObject:
     if not body:
         return {}
     try:
-        parsed = from_json(body, allow_inf_nan=False)
+        parsed = from_json(body, allow_inf_nan=False, cache_strings="keys")
     except ValueError as error:
         raise BadQuestion(f"the body is not JSON: {error}") from None
     if not isinstance(parsed, dict):

@@ -174,7 +174,8 @@ def _counts(document: bytes) -> dict[str, int]:
     if not _may_count(document):
         return {}
     try:
-        parsed = from_json(document.removeprefix(b"data:"))
+        # No value is worth a place in the cache of strings: most are seen once.
+        parsed = from_json(document.removeprefix(b"data:"), cache_strings="keys")
     except ValueError:  # cut, or with half a surrogate pair in a text, as models will write
         return _found(document)
     counts: dict[str, int] = {}

@@ -118,7 +118,7 @@ def _plain(body: bytes) -> str:
 def _json(text: bytes) -> JsonValue:
     """*text* parsed, as far as it goes; None where it is no JSON."""
     try:
-        parsed: JsonValue = from_json(text, allow_partial=True)
+        parsed: JsonValue = from_json(text, allow_partial=True, cache_strings="keys")
     except ValueError:  # half a surrogate pair, as models will write, or no JSON
         try:
             parsed = json.loads(text)
