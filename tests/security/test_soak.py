@@ -1,6 +1,6 @@
 """Everything at once for half an hour: faults, leaving clients, streams, reloads. P25, P65, P66.
 
-GATEWAY_SOAK_S says how many seconds (1800).
+GATEWAY_SOAK_S says how many seconds (1800). With `-s` each sample is told as it is taken.
 """
 
 import asyncio
@@ -152,6 +152,8 @@ async def test_nothing_grows_and_every_request_has_one_final_record(
                 for n in range(SAMPLES):
                     await asyncio.sleep(DURATION_S / SAMPLES)
                     samples.append(look(gw, tmp_path / "gateway.db"))
+                    held = ", ".join(f"{name} {value:.1f}" for name, value in samples[-1].items())
+                    print(f"{n + 1}/{SAMPLES}: {len(told.sent)} requests, {held}", flush=True)
                     if n % 10 == 0:
                         gw.process.send_signal(signal.SIGHUP)
             rest = await until_at_rest(gw)
