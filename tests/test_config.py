@@ -38,6 +38,7 @@ max_body_bytes = 33554432
 drain_s = 30
 allowed_hosts = []
 allowed_origins = []
+trusted_proxies = []
 
 [journal]
 path = "gateway.db"
@@ -430,6 +431,10 @@ def test_an_unknown_key_points_to_the_one_that_was_meant(problems, text, problem
         ("webhooks", 'secret = "hunter22"', "secret: must be whsec_ followed by base64"),
         ("webhooks", 'secret = "whsec_"', "secret: must be whsec_ followed by base64"),
         ("webhooks", 'secret = "whsec_%"', "secret: must be whsec_ followed by base64"),
+        ("server", 'trusted_proxies = ["::1", "10.1.0.0/8"]', "trusted_proxies[1]: must be an IP"),
+        ("server", 'trusted_proxies = ["proxy"]', "trusted_proxies[0]: must be an IP address or"),
+        ("server", 'trusted_proxies = ["0.0.0.0/0"]', "trusted_proxies[0]: is everybody; name"),
+        ("server", "trusted_proxies = [7]", "trusted_proxies[0]: must be an IP address or"),
         ("webhooks", 'allowed_hosts = ["*"]', "allowed_hosts[0]: must be a host name"),
         ("auth", 'required = "yes"', "required: must be true or false"),
         ("upstreams.a", "max_in_flight = 0", "max_in_flight: must be greater than or equal to 1"),

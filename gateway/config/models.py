@@ -34,6 +34,7 @@ from gateway.config.values import (
     Hosts,
     HostsOrAll,
     MockFailures,
+    Networks,
     Origins,
     Places,
     Port,
@@ -81,6 +82,7 @@ class Server(_Table):
     drain_s: Seconds = 30
     allowed_hosts: HostsOrAll = ()
     allowed_origins: Origins = ()
+    trusted_proxies: Networks = ()  #: whose X-Forwarded-For and X-Forwarded-Proto are believed
     tls_certificate: FilePath | None = None
     tls_key: FilePath | None = None
 

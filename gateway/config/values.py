@@ -78,6 +78,19 @@ def _host_or_all(host: str) -> str:
     return host if host == "*" else _host(host)
 
 
+def _network(network: object) -> object:
+    """Addresses whose word is taken: one, or all of a network."""
+    if isinstance(network, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return network
+    try:
+        parsed = ipaddress.ip_network(network if isinstance(network, str) else "")
+    except ValueError:
+        raise wrong("must be an IP address or a network like 10.0.0.0/8") from None
+    if parsed.prefixlen == 0:
+        raise wrong("is everybody; name the addresses of your proxies")
+    return parsed
+
+
 def _origin(origin: str) -> str:
     """As browsers write it (RFC 6454 §6.2): lower case, without the scheme's own port."""
     match = _ORIGIN.fullmatch(origin.lower())
@@ -180,6 +193,7 @@ Glob = Annotated[str, Field(min_length=1)]
 UpstreamName = Annotated[str, AfterValidator(_upstream_name)]
 Host = Annotated[str, AfterValidator(_host)]
 HostOrAll = Annotated[str, AfterValidator(_host_or_all)]
+Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
 Origin = Annotated[str, AfterValidator(_origin)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Credential = Annotated[SecretStr, AfterValidator(_credential), _Masked]
@@ -190,6 +204,7 @@ FilePath = Annotated[
 ]
 Hosts = Annotated[tuple[Host, ...], Field(strict=False)]
 HostsOrAll = Annotated[tuple[HostOrAll, ...], Field(strict=False)]
+Networks = Annotated[tuple[Network, ...], Field(strict=False)]
 Origins = Annotated[tuple[Origin, ...], Field(strict=False)]
 Globs = Annotated[tuple[Glob, ...], Field(strict=False)]
 MockFailure = Literal["500", "503", "429", "reset", "hang", "cut"]

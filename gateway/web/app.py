@@ -34,6 +34,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.web import errors, headers, login
 from gateway.web.auth import IDENTITY, Gate
 from gateway.web.connection import Refuse, Server, max_connections
+from gateway.web.forwarding import came_by_tls, is_trusted
 from gateway.web.response import RawResponse
 
 log = structlog.get_logger()
@@ -123,7 +124,11 @@ class _Own:
         shows_key = IDENTITY in request and not request[IDENTITY].by_session
         settings = self._settings()
         if request.method not in ("GET", "HEAD") and not (settings.auth.required and shows_key):
-            refusal = headers.check_origin(request.raw_headers, settings.server.allowed_origins)
+            refusal = headers.check_origin(
+                request.raw_headers,
+                settings.server.allowed_origins,
+                by_tls=came_by_tls(request, settings.server),
+            )
             if refusal is not None:
                 raise Forbidden(refusal)
         await self._gate.authorize(request)
@@ -236,6 +241,7 @@ class Runner(web.AppRunner):
 
         return Server(
             dispatch, request_factory=server.request_factory, refuse=refuse,
+            is_proxy=lambda address: is_trusted(address, self._settings().server),
             max_connections=max_connections(self._settings().limits.max_in_flight), **self._kwargs,
         )  # fmt: skip
 

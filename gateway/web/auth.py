@@ -25,6 +25,7 @@ from gateway.web import headers
 from gateway.web.access import Access
 from gateway.web.audit import Audit
 from gateway.web.dependencies import OWNER
+from gateway.web.forwarding import came_by_tls, client_address
 from gateway.web.identity import ANYBODY, Identity
 from gateway.web.limits import Minute
 
@@ -58,8 +59,8 @@ class Keys(Protocol):
 class Sessions(Protocol):
     """Where the dashboard's sessions are known."""
 
-    def identify(self, cookies: Mapping[str, str]) -> Identity | None:
-        """Whose session one of the *cookies* names."""
+    def identify(self, request: BaseRequest) -> Identity | None:
+        """Whose session a cookie of *request* names."""
         ...
 
 
@@ -126,7 +127,7 @@ class Gate:
         """Note who asks for one of the gateway's own routes. Raises: Unauthorized, AuthThrottled."""
         identity = self._identify(request, headers.gateway_keys(request.raw_headers))
         if identity is None or identity is ANYBODY:
-            identity = self._sessions.identify(request.cookies) or identity
+            identity = self._sessions.identify(request) or identity
         if identity is not None:
             request[IDENTITY] = identity
 
@@ -138,8 +139,9 @@ class Gate:
             log.exception("authentication_failed")
             raise Unauthorized("the key could not be checked") from error
         if None in known:
-            self._failures.count(request.remote or "")
-            log.warning("wrong_key", address=request.remote)
+            address = client_address(request, self._settings().server)
+            self._failures.count(address)
+            log.warning("wrong_key", address=address)
             raise Unauthorized("this gateway key is not valid")
         if known:
             return known[0]
@@ -165,7 +167,7 @@ class Gate:
         if access is None or not access.public:
             if identity is None:
                 raise Unauthorized(_NO_KEY)
-            _check_sent_by_us(identity, request)
+            _check_sent_by_us(identity, request, self._settings().server)
         if identity is None or access is None:
             return  # public, or nothing is there: the router says so
         if access.of_calls:
@@ -264,9 +266,9 @@ def _key_meant(request: web.Request) -> str | None:
     return key_id if _KEY_ID.fullmatch(key_id) else None
 
 
-def _check_sent_by_us(identity: Identity, request: web.Request) -> None:
+def _check_sent_by_us(identity: Identity, request: web.Request, server: config.Server) -> None:
     """What changes something by a session was sent by the dashboard, not by another page."""
     if not identity.by_session or request.method in ("GET", "HEAD"):
         return
-    if not headers.is_same_origin(request.raw_headers):
+    if not headers.is_same_origin(request.raw_headers, by_tls=came_by_tls(request, server)):
         raise Forbidden("changing something by a session needs x-gateway-csrf or the page's Origin")

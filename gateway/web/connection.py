@@ -2,8 +2,9 @@
 
 Invariant: no peer holds a connection for nothing. A handshake is over within `HANDSHAKE_S`; a head
 that has begun is whole within `HEAD_S`; a client with something to read takes some of it every
-`WRITE_IDLE_S`; there are never more connections than descriptors for them, and of one address at
-most half of those. What the parser itself refuses is answered like all that is refused.
+`WRITE_IDLE_S`; there are never more connections than descriptors for them, and of one address,
+a proxy's left out, at most half of those. What the parser itself refuses is answered like all that
+is refused.
 """
 
 import asyncio
@@ -38,11 +39,19 @@ Refuse = Callable[[BaseRequest, str, Refused], Awaitable[web.StreamResponse]]
 class Server(web.Server):
     """Makes a `Connection` of each that is accepted, as long as there are not too many."""
 
-    def __init__(self, *args: Any, refuse: Refuse, max_connections: int, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        refuse: Refuse,
+        is_proxy: Callable[[str], bool],
+        max_connections: int,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.refuse = refuse
+        self.is_proxy = is_proxy  #: whether others speak from that address
         self.max_connections = max_connections
-        self.of_address: Counter[str] = Counter()  #: connections, loopback's left out
+        self.of_address: Counter[str] = Counter()  #: connections; "": of proxies
 
     @override
     def __call__(self) -> RequestHandler:
@@ -52,11 +61,12 @@ class Server(web.Server):
 class Connection(RequestHandler):
     """One connection, from its first byte to its last."""
 
-    __slots__ = ("_head", "_head_timer", "_server", "_write_timer")
+    __slots__ = ("_counted_as", "_head", "_head_timer", "_server", "_write_timer")
 
     def __init__(self, server: Server, **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
         self._server = server
+        self._counted_as = ""  # as when it began: a reload may change who is a proxy
         self._head = b""  # how the last head began
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
@@ -66,6 +76,7 @@ class Connection(RequestHandler):
         """A peer connected; one too many is hung up on."""
         super().connection_made(transport)
         server, address = self._server, self._address()
+        self._counted_as = address
         server.of_address[address] += 1
         is_crowd = address and server.of_address[address] > server.max_connections // 2
         if is_crowd or len(server.connections) > server.max_connections:
@@ -76,16 +87,16 @@ class Connection(RequestHandler):
         """The peer is gone, and with it what was timed."""
         self._stop_head_timer()
         self._stop_write_timer()
-        server, address = self._server, self._address()
+        server, address = self._server, self._counted_as
         server.of_address[address] -= 1
         if not server.of_address[address]:
             del server.of_address[address]
         super().connection_lost(exc)
 
     def _address(self) -> str:
-        """Whose connection this is; "" on loopback, where a proxy may speak for everybody."""
+        """Whose connection this is; "" for a proxy and on loopback: these speak for everybody."""
         host = self.peername[0] if isinstance(self.peername, tuple) else ""
-        return "" if host in ("127.0.0.1", "::1") else host
+        return "" if host in ("127.0.0.1", "::1") or self._server.is_proxy(host) else host
 
     # -- a head that does not end
 

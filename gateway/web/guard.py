@@ -21,6 +21,7 @@ from gateway.journal.writer import Journal
 from gateway.web import access, audit, keys, members, routing
 from gateway.web.audit import Audit
 from gateway.web.auth import Gate
+from gateway.web.forwarding import came_by_tls, client_address
 from gateway.web.identity import Identity
 from gateway.web.keyring import KeyRing
 from gateway.web.limits import KeyLimits
@@ -38,6 +39,7 @@ class Guard:
     sessions: Sessions
     gate: Gate
     audit: Audit
+    settings: Callable[[], config.Config]
 
     def routes(self, *, required: Callable[[], bool], files: str) -> list[web.RouteDef]:
         """Keys, sessions and the audit trail."""
@@ -47,6 +49,7 @@ class Guard:
                 sessions=self.sessions,
                 gate=self.gate,
                 audit=self.audit,
+                address_of=lambda request: client_address(request, self.settings().server),
                 required=required,
                 files=files,
             ).routes(),
@@ -90,7 +93,7 @@ async def make_guard(
     )  # fmt: skip
     trail = Audit(journal, now)
     open_sessions = Sessions(
-        ring, is_tls=lambda: settings().server.tls_certificate is not None, monotonic=monotonic
+        ring, is_tls=lambda request: came_by_tls(request, settings().server), monotonic=monotonic
     )
 
     async def client_of(call_id: str) -> str | None:
@@ -101,7 +104,9 @@ async def make_guard(
         keys=ring, sessions=open_sessions, routes=access.ROUTES, settings=settings,
         monotonic=monotonic, client_of=client_of, audit=trail,
     )  # fmt: skip
-    return Guard(ring=ring, limits=limits, sessions=open_sessions, gate=gate, audit=trail)
+    return Guard(
+        ring=ring, limits=limits, sessions=open_sessions, gate=gate, audit=trail, settings=settings
+    )
 
 
 def check_allowed(key: Key, upstream: str, path: str, raw: Headers, body: bytes) -> None:

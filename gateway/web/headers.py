@@ -106,13 +106,13 @@ def gateway_keys(raw: Headers, query: str = "", dialect: str = "") -> list[bytes
     return first or others
 
 
-def is_same_origin(raw: Headers) -> bool:
+def is_same_origin(raw: Headers, *, by_tls: bool) -> bool:
     """Whether a browser's request shows that a page of ours made it: no form of another site can."""
     if _first(raw, b"x-gateway-csrf"):
         return True
-    origin, host = _first(raw, b"origin"), (_first(raw, b"host") or "").lower()
+    origin = _first(raw, b"origin")
     if origin is not None:
-        return origin.lower().partition("://")[2] == host != ""
+        return _is_ours(origin, raw, by_tls=by_tls)
     return _first(raw, b"sec-fetch-site") == "same-origin"
 
 
@@ -162,7 +162,18 @@ def _is_kept_back(pair: str, *, own: bool) -> bool:
     return is_key and (own or key_in(unquote_to_bytes(value)) is not None)
 
 
-def check_origin(raw: Headers, allowed: tuple[str, ...]) -> str | None:
+def _is_ours(origin: str, raw: Headers, *, by_tls: bool) -> bool:
+    """Whether a page of *origin* came from the host that is asked.
+
+    Not from the same host without TLS where the request came *by_tls*: anybody on the way may have
+    written such a page. The other way round, a proxy may speak TLS and not say so.
+    """
+    scheme, _, authority = origin.lower().partition("://")
+    host = (_first(raw, b"host") or "").lower()
+    return authority == host != "" and (scheme == "https" or not by_tls)
+
+
+def check_origin(raw: Headers, allowed: tuple[str, ...], *, by_tls: bool) -> str | None:
     """Why a browser's request from another origin is refused, or None.
 
     A web page must not spend its visitor's upstream credential while no key is required.
@@ -172,8 +183,7 @@ def check_origin(raw: Headers, allowed: tuple[str, ...]) -> str | None:
         return None
     if origin is not None and origin in allowed:
         return None
-    host = (_first(raw, b"host") or "").lower()
-    if origin is not None and origin.lower().partition("://")[2] != (host or None):
+    if origin is not None and not _is_ours(origin, raw, by_tls=by_tls):
         return f"a browser sent this from {origin}, which [server] allowed_origins does not name"
     if site is not None and site not in ("same-origin", "none"):
         return f"a browser sent this from another site ({site}); see [server] allowed_origins"

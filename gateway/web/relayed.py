@@ -23,6 +23,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.web import errors, headers, routing
 from gateway.web.auth import Gate
 from gateway.web.following import Following
+from gateway.web.forwarding import came_by_tls
 from gateway.web.identity import Identity
 from gateway.web.limits import KeyLimits
 from gateway.web.pings import BOUNDARIES, Pings
@@ -100,7 +101,9 @@ class Relayed:
         if (
             not self.settings().auth.required
         ):  # else a page of another origin would have to know a key
-            refusal = headers.check_origin(raw, server.allowed_origins)
+            refusal = headers.check_origin(
+                raw, server.allowed_origins, by_tls=came_by_tls(request, server)
+            )
             if refusal is not None:
                 raise Forbidden(refusal)
         dialect = self._guess_dialect(request, path) if "key=gw_" in query else ""

@@ -20,6 +20,7 @@ from gateway.journal.keys import Key
 from gateway.journal.redaction import has_secret_parameter
 from gateway.relay.webhooks import receiver_of
 from gateway.web import headers, members, routing
+from gateway.web.forwarding import client_address
 from gateway.web.guard import check_allowed
 from gateway.web.identity import ANYBODY, Identity
 
@@ -178,7 +179,7 @@ async def read_call(
         options=options,
         client=client,
         key_id=None if key is None else key.id,
-        address=request.remote or "",
+        address=client_address(request, settings.server),
         upstream=upstream.name,
         target=target,
         model=routing.told_model(model),

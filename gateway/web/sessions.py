@@ -8,12 +8,13 @@ hash of its id is kept, and it lives in RAM: a restart signs everybody out. It o
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from urllib.parse import parse_qs
 
 from aiohttp import web
+from aiohttp.web_request import BaseRequest
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import to_json
 
@@ -43,24 +44,23 @@ class _Session:
 
 
 class Sessions:
-    """All open sessions. *is_tls*: whether browsers come by TLS."""
+    """All open sessions. *is_tls*: whether a request came by TLS."""
 
     def __init__(
-        self, ring: KeyRing, *, is_tls: Callable[[], bool], monotonic: Callable[[], float]
+        self,
+        ring: KeyRing,
+        *,
+        is_tls: Callable[[BaseRequest], bool],
+        monotonic: Callable[[], float],
     ) -> None:
         self._ring = ring
         self._is_tls = is_tls
         self._monotonic = monotonic
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()  # by the hash of their ids
 
-    @property
-    def cookie(self) -> str:
-        """The cookie's name; a browser takes one with this prefix only from us and only by TLS."""
-        return "__Host-gw" if self._is_tls() else "gw"
-
-    def identify(self, cookies: Mapping[str, str]) -> Identity | None:
-        """Whose session one of the *cookies* names; None once it, or its key, is over."""
-        name = _hash(cookies.get(self.cookie, ""))
+    def identify(self, request: BaseRequest) -> Identity | None:
+        """Whose session a cookie of *request* names; None once it, or its key, is over."""
+        name = self._shown(request)
         session = self._sessions.get(name)
         if session is None:
             return None
@@ -73,25 +73,38 @@ class Sessions:
         identity = HOST if key is None else of_key(key)
         return replace(identity, actor=f"session:{identity.actor}", by_session=True)
 
-    def begin(self, identity: Identity, response: web.StreamResponse) -> None:
-        """Give the browser a new session of that key."""
+    def begin(self, identity: Identity, request: BaseRequest, response: web.StreamResponse) -> None:
+        """Give the browser that sent *request* a new session of that key."""
         session_id = secrets.token_urlsafe(32)
         now = self._monotonic()
         key_id = None if identity.key is None else identity.key.id
         self._sessions[_hash(session_id)] = _Session(key_id, now, now)
         while len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
-        self._set(response, session_id, int(ABSOLUTE_S))
+        self._set(request, response, session_id, int(ABSOLUTE_S))
 
-    def end(self, cookies: Mapping[str, str], response: web.StreamResponse) -> None:
-        """Forget the session, here and in the browser."""
-        self._sessions.pop(_hash(cookies.get(self.cookie, "")), None)
-        self._set(response, "", 0)
+    def end(self, request: BaseRequest, response: web.StreamResponse) -> None:
+        """Forget the session of *request*, here and in the browser."""
+        self._sessions.pop(self._shown(request), None)
+        self._set(request, response, "", 0)
 
-    def _set(self, response: web.StreamResponse, value: str, max_age_s: int) -> None:
-        tls = self._is_tls()
+    def _shown(self, request: BaseRequest) -> bytes:
+        """The hash of the session id that *request* shows.
+
+        What was set without TLS, where anybody on the way can set it, counts for nothing with TLS.
+        """
+        return _hash(request.cookies.get(self._cookie(request), ""))
+
+    def _cookie(self, request: BaseRequest) -> str:
+        """The cookie's name; a browser takes one with this prefix only from us and only by TLS."""
+        return "__Host-gw" if self._is_tls(request) else "gw"
+
+    def _set(
+        self, request: BaseRequest, response: web.StreamResponse, value: str, max_age_s: int
+    ) -> None:
+        tls = self._is_tls(request)
         response.set_cookie(
-            self.cookie, value, max_age=max_age_s, httponly=True, samesite="Strict",
+            self._cookie(request), value, max_age=max_age_s, httponly=True, samesite="Strict",
             secure=tls or None, path="/" if tls else "/-/",
         )  # fmt: skip
 
@@ -103,6 +116,7 @@ class Doors:
     sessions: Sessions
     gate: Gate
     audit: Audit
+    address_of: Callable[[BaseRequest], str]  #: the client's
     required: Callable[[], bool]  #: whether a key is
     files: str  #: where the dashboard's are, relative to the form
 
@@ -165,9 +179,9 @@ class Doors:
         self, request: web.Request, presented: str, response: web.StreamResponse
     ) -> Identity:
         identity = self.gate.login(request, presented.strip().encode("utf-8", "surrogateescape"))
-        self.sessions.end(request.cookies, response)  # an id from before is worth nothing any more
-        self.sessions.begin(identity, response)
-        address = request.remote or ""
+        self.sessions.end(request, response)  # an id from before is worth nothing any more
+        self.sessions.begin(identity, request, response)
+        address = self.address_of(request)
         self.audit.record(f"session:{identity.actor}", "login", None, {"address": address})
         return identity
 
@@ -175,7 +189,7 @@ class Doors:
         identity = request.get(IDENTITY)
         if identity is not None and identity.by_session:
             self.audit.record(identity.actor, "logout")
-        self.sessions.end(request.cookies, response)
+        self.sessions.end(request, response)
 
     def _json(self, identity: Identity) -> Json:
         key = identity.key

@@ -296,7 +296,26 @@ HOST = ("Host", "127.0.0.1:8080")
 def test_a_browser_may_ask_from_our_own_origin_or_an_allowed_one(sent, refused):
     raw = fields(HOST, *sent)
 
-    assert (headers.check_origin(raw, ("https://app.example",)) is not None) is refused
+    refusal = headers.check_origin(raw, ("https://app.example",), by_tls=False)
+
+    assert (refusal is not None) is refused
+
+
+@pytest.mark.parametrize(
+    ("origin", "by_tls", "ours"),
+    [
+        ("https://127.0.0.1:8080", True, True),
+        ("http://127.0.0.1:8080", True, False),  # anybody on the way wrote that page
+        ("http://127.0.0.1:8080", False, True),
+        ("https://127.0.0.1:8080", False, True),  # a proxy that does not say what it speaks
+        ("https://127.0.0.1", True, False),
+    ],
+)
+def test_a_page_without_tls_is_not_ours_to_a_request_with_it(origin, by_tls, ours):
+    raw = fields(HOST, ("Origin", origin))
+
+    assert headers.is_same_origin(raw, by_tls=by_tls) is ours
+    assert (headers.check_origin(raw, (), by_tls=by_tls) is None) is ours
 
 
 @pytest.mark.parametrize(
