@@ -28,6 +28,7 @@ from gateway.config.values import (
     Credential,
     Days,
     ErrorStatuses,
+    FieldNames,
     FilePath,
     Globs,
     Host,
@@ -36,6 +37,7 @@ from gateway.config.values import (
     MockFailures,
     Networks,
     Origins,
+    PathGlobs,
     Places,
     Port,
     PositiveBytes,
@@ -182,6 +184,8 @@ class Upstream(_Table):
     auth: Literal["bearer", "x-api-key", "api-key", "x-goog-api-key"] = "bearer"
     dialect: Literal["openai", "anthropic", "gemini"] = "openai"
     models: Globs = ()
+    allowed_paths: PathGlobs = ()  #: of what goes out below base_url; empty: every path
+    allowed_headers: FieldNames = ()  #: of a client's fields; empty: all that are end to end
     max_in_flight: Slots = 100
     adaptive: bool = False  #: fewer where it refuses, up to that again where it does not
     on_disconnect: Literal["finish", "cancel"] = "finish"

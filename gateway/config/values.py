@@ -36,6 +36,7 @@ _ORIGIN = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)"
     r"(?::(?P<port>[0-9]{1,5}))?"
 )
+_FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]+\*?")  # RFC 9110 §5.6.2, without its *
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
@@ -89,6 +90,19 @@ def _network(network: object) -> object:
     if parsed.prefixlen == 0:
         raise wrong("is everybody; name the addresses of your proxies")
     return parsed
+
+
+def _path_glob(glob: str) -> str:
+    if not glob.startswith(("/", "*")):
+        raise wrong("must begin with / or *: it is the path as it follows base_url")
+    return glob
+
+
+def _field_name(name: str) -> str:
+    """In lower case; a `*` at its end stands for any rest."""
+    if not _FIELD_NAME.fullmatch(name):
+        raise wrong("must be the name of a header field, perhaps with one * at its end")
+    return name.lower()
 
 
 def _origin(origin: str) -> str:
@@ -190,6 +204,8 @@ Slots = Annotated[int, Field(ge=1, le=1_000_000)]
 ErrorStatus = Annotated[int, Field(ge=400, le=599)]
 
 Glob = Annotated[str, Field(min_length=1)]
+PathGlob = Annotated[str, AfterValidator(_path_glob)]
+FieldName = Annotated[str, AfterValidator(_field_name)]
 UpstreamName = Annotated[str, AfterValidator(_upstream_name)]
 Host = Annotated[str, AfterValidator(_host)]
 HostOrAll = Annotated[str, AfterValidator(_host_or_all)]
@@ -206,6 +222,8 @@ Hosts = Annotated[tuple[Host, ...], Field(strict=False)]
 HostsOrAll = Annotated[tuple[HostOrAll, ...], Field(strict=False)]
 Networks = Annotated[tuple[Network, ...], Field(strict=False)]
 Origins = Annotated[tuple[Origin, ...], Field(strict=False)]
+PathGlobs = Annotated[tuple[PathGlob, ...], Field(strict=False)]
+FieldNames = Annotated[tuple[FieldName, ...], Field(strict=False)]
 Globs = Annotated[tuple[Glob, ...], Field(strict=False)]
 MockFailure = Literal["500", "503", "429", "reset", "hang", "cut"]
 MockFailures = Annotated[tuple[MockFailure, ...], Field(strict=False)]

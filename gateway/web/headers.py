@@ -14,6 +14,7 @@ from gateway.call import Headers, OnDisconnect, Options
 from gateway.errors import BadRequest
 from gateway.journal.keys import key_in
 from gateway.relay.upstream import CREDENTIALS, end_to_end
+from gateway.web.allowed import lets_through
 
 _NOT_RELAYED = frozenset({b"host", b"expect", b"x-gateway-key"})
 #: Of the dashboard's sessions, under TLS and without.
@@ -127,6 +128,8 @@ def travelling(raw: Headers, upstream: config.Upstream) -> tuple[Headers, bool]:
     for name, value in end_to_end(raw):
         lower = name.lower()
         if lower in _NOT_RELAYED or lower.startswith(b"x-gateway-"):
+            continue
+        if not lets_through(lower, upstream):
             continue
         if lower in CREDENTIALS:
             if key_in(value) is not None:

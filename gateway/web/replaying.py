@@ -23,7 +23,7 @@ from gateway.journal.redaction import REDACTED, has_secret_parameter
 from gateway.relay.live_call import LiveCall
 from gateway.relay.relay import Relay
 from gateway.relay.upstream import CREDENTIALS
-from gateway.web import headers, routing
+from gateway.web import allowed, headers, routing
 from gateway.web.auth import IDENTITY
 from gateway.web.calls import pending, settled
 from gateway.web.identity import Identity
@@ -71,6 +71,7 @@ class Replays:
 
         Raises: Conflict - not final, or needs a credential that the journal does not hold
                 Gone - retention removed the body
+                Forbidden - the upstream's list leaves the path out
                 Forbidden, KeyLimit, BodyTooLarge - *by*'s key, or its client's, may not send it
                 UnknownUpstream, BadRequest, and what `Relay.accept` raises
         """
@@ -80,6 +81,7 @@ class Replays:
         path, in_path = _path(record.row, changes, settings.upstreams)
         named = changes.upstream or record.row.upstream
         route = routing.choose(path, named=named, model=None, upstreams=settings.upstreams)
+        allowed.check_path(route)
         query = headers.sent_query(record.row.query, route.upstream)
         fields = _fields(record, route.upstream, query)
         body = await self._body(record)
@@ -228,11 +230,19 @@ def _path(
 def _fields(record: CallRecord, upstream: config.Upstream, query: str) -> Headers:
     """The recorded fields that go again: without cookies, and without the old Idempotency-Key.
 
+    And without what *upstream*'s list leaves out.
+
     Raises: Conflict - *upstream* needs the client's credential, or *query* held one
     """
     assert record.request is not None, "a single call is read whole"
-    stored = header_fields(record.request.headers)
-    recorded = [(name.encode("latin-1"), value.encode("latin-1"), value) for name, value in stored]
+    stored = [
+        (name.encode("latin-1"), value) for name, value in header_fields(record.request.headers)
+    ]
+    recorded = [
+        (name, value.encode("latin-1"), value)
+        for name, value in stored
+        if allowed.lets_through(name.lower(), upstream)
+    ]
     lost = {name.lower() for name, _, value in recorded if value == REDACTED} & CREDENTIALS
     if (lost and not headers.has_credential(upstream)) or has_secret_parameter(query):
         raise Conflict(

@@ -19,7 +19,7 @@ from gateway.errors import BadRequest, BodyTooLarge
 from gateway.journal.keys import Key
 from gateway.journal.redaction import has_secret_parameter
 from gateway.relay.webhooks import receiver_of
-from gateway.web import headers, members, routing
+from gateway.web import allowed, headers, members, routing
 from gateway.web.forwarding import client_address
 from gateway.web.guard import check_allowed
 from gateway.web.identity import ANYBODY, Identity
@@ -133,8 +133,10 @@ async def read_call(
     if options.webhook is not None:
         receiver_of(options.webhook, settings.webhooks)
     named = headers.named_upstream(raw)
-    if named is not None:
-        routing.choose(path, named=named, model=None, upstreams=settings.upstreams)
+    if named is not None or routing.named_in(path, settings.upstreams):
+        allowed.check_path(
+            routing.choose(path, named=named, model=None, upstreams=settings.upstreams)
+        )
     key = identity.key
     body = await read_body(request, *_max_body(key, settings))
     # An encoded one may be a hundred times as large as it looks.
@@ -148,6 +150,7 @@ async def read_call(
     else:
         digest, (model, wants_stream) = _look_into(raw, body)
     route = routing.choose(path, named=named, model=model, upstreams=settings.upstreams)
+    allowed.check_path(route)
     upstream = route.upstream
     if key is not None:
         if key.models and (is_large or len(body) > CLOSE_LOOK_BYTES):
@@ -160,9 +163,9 @@ async def read_call(
     target = (
         f"{route.target}?{sent_query}" if sent_query or "?" in request.raw_path else route.target
     )
-    allowed = upstream.retry.max_attempts
-    if options.max_attempts is not None and options.max_attempts > allowed:
-        raise BadRequest(f"x-gateway-max-attempts must be a whole number from 1 to {allowed}")
+    most = upstream.retry.max_attempts
+    if options.max_attempts is not None and options.max_attempts > most:
+        raise BadRequest(f"x-gateway-max-attempts must be a whole number from 1 to {most}")
     stream = wants_stream or path.endswith(":streamGenerateContent")
     client = identity.client
     if client is None:
@@ -185,7 +188,7 @@ async def read_call(
         model=routing.told_model(model),
         stream=stream,
         on_disconnect=_on_disconnect(options.on_disconnect, options.idempotency_key, stream, upstream),
-        max_attempts=options.max_attempts or allowed,
+        max_attempts=options.max_attempts or most,
         created_at=created_at,
         deadline_at=None if options.timeout_s is None else created_at + options.timeout_s,
         needs_secret=passes_credential or has_secret_parameter(sent_query),

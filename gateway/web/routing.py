@@ -56,7 +56,7 @@ def choose(
 
     Raises: UnknownUpstream - where the client names one that is not configured
     """
-    prefix = _prefix(path, upstreams)
+    prefix = named_in(path, upstreams)
     if named is not None:
         if named not in upstreams:
             raise UnknownUpstream(f"no upstream is called {named!r}")
@@ -68,6 +68,12 @@ def choose(
     if prefix == chosen.name:
         return Route(chosen, path[len(prefix) + 1 :])
     return Route(chosen, target_path(path, chosen))
+
+
+def named_in(path: str, upstreams: Mapping[str, config.Upstream]) -> str | None:
+    """The upstream whose name *path* begins with."""
+    name = path[1:].partition("/")[0]
+    return name if name in upstreams else None
 
 
 def target_path(path: str, upstream: config.Upstream) -> str:
@@ -94,11 +100,6 @@ def with_model(path: str, model: str) -> str:
     found = _MODEL_IN_PATH.search(path)
     assert found is not None
     return path[: found.start(1)] + quote(model, safe="") + path[found.end(1) :]
-
-
-def _prefix(path: str, upstreams: Mapping[str, config.Upstream]) -> str | None:
-    name = path[1:].partition("/")[0]
-    return name if name in upstreams else None
 
 
 def _by_content(
