@@ -38,7 +38,7 @@ def _lines(table: Table, name: str = "") -> Iterator[str]:
         yield f"[{name}]"
     for key, value in table.items():
         if not isinstance(value, Mapping):
-            yield f"{key} = {json.dumps(value)}"
+            yield f"{key if key.isidentifier() else json.dumps(key)} = {json.dumps(value)}"
     for key, value in table.items():
         if isinstance(value, Mapping):
             yield from _lines(value, f"{name}.{key}".lstrip("."))

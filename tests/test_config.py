@@ -161,13 +161,17 @@ def test_every_key_but_a_base_url_may_be_left_out(write):
 
 
 def test_the_list_of_keys_is_complete():
-    """What the long file above says, and TLS, is all there is."""
+    """What the long file above says, TLS and further secrets are all there is."""
     said = {
         key.replace(".openai.", ".NAME.")
         for key in _keys_of(tomllib.loads(EVERYTHING_AT_ITS_DEFAULT))
     }
 
-    assert set(config_keys()) == said | {"server.tls_certificate", "server.tls_key"}
+    without_default = {"webhooks.previous_secret", "webhooks.secrets.HOST"}
+    assert set(config_keys()) == said | TLS | without_default
+
+
+TLS = {"server.tls_certificate", "server.tls_key"}
 
 
 def _keys_of(table: dict, prefix: str = "") -> set[str]:
@@ -437,6 +441,13 @@ def test_an_unknown_key_points_to_the_one_that_was_meant(problems, text, problem
         ("server", 'trusted_proxies = ["proxy"]', "trusted_proxies[0]: must be an IP address or"),
         ("server", 'trusted_proxies = ["0.0.0.0/0"]', "trusted_proxies[0]: is everybody; name"),
         ("server", "trusted_proxies = [7]", "trusted_proxies[0]: must be an IP address or"),
+        ("webhooks", 'previous_secret = "whsec_YWI="', "previous_secret: signs nothing alone"),
+        ("webhooks.secrets", 'a = "whsec_%"', "a: must be whsec_ followed by base64"),
+        ("webhooks.secrets", '"a.b" = "x"', '"a.b": must be whsec_ followed by base64'),
+        ("webhooks.secrets", 'a.b = "whsec_YWI="', "a: must be a string"),
+        ("webhooks.secrets", 'A = "whsec_YWI="', "A: must be in lower case, an address in its"),
+        ("webhooks.secrets", '"[::1]" = "whsec_YWI="', '"[::1]": must be in lower case, an'),
+        ("webhooks.secrets", '"a:1" = "whsec_YWI="', '"a:1": must be a host name or an IP'),
         ("webhooks", 'allowed_hosts = ["*"]', "allowed_hosts[0]: must be a host name"),
         ("auth", 'required = "yes"', "required: must be true or false"),
         ("upstreams.a", "max_in_flight = 0", "max_in_flight: must be greater than or equal to 1"),
@@ -662,7 +673,8 @@ def test_what_is_shown_is_the_config_in_force(write):
 
     assert json.loads(json.dumps(shown)) == shown
     assert tomllib.loads(as_toml(config)) == _without_nulls(shown)
-    assert set(config_keys()) == {k.replace(".openai.", ".NAME.") for k in _keys_of(shown)}
+    known = {key.replace(".openai.", ".NAME.") for key in _keys_of(shown)}
+    assert set(config_keys()) == known | {"webhooks.secrets.HOST"}
     assert shown["upstreams"]["openai"]["retry"]["statuses"] == sorted(Retry().statuses)
     assert "drain_s = 30\n" in as_toml(config)
 
@@ -710,6 +722,7 @@ MISPLACED = [
     "upstreams.a.base_url",
     "upstreams.a.retry.budget",
     "webhooks.secret",
+    "webhooks.secrets.a",
 ]
 
 

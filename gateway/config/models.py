@@ -15,6 +15,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -28,6 +29,7 @@ from gateway.config.values import (
     Credential,
     Days,
     ErrorStatuses,
+    ExactHost,
     FieldNames,
     FilePath,
     Globs,
@@ -118,7 +120,23 @@ class Webhooks(_Table):
     """[webhooks]: how receivers recognise us, and which may be inside our own network."""
 
     secret: WebhookSecret | None = None
+    previous_secret: WebhookSecret | None = None  #: signs too, while receivers take over another
+    secrets: dict[ExactHost, WebhookSecret] = {}  #: receivers' own, by host
     allowed_hosts: Hosts = ()
+
+    @model_validator(mode="after")
+    def _previous_of_something(self) -> Self:
+        if self.previous_secret is not None and self.secret is None and not self.secrets:
+            reason = "signs nothing alone: set the secret that follows it"
+            raise wrong(reason, key="webhooks.previous_secret")
+        return self
+
+    def signing(self, host: str) -> tuple[SecretStr, ...]:
+        """The secrets that sign what *host* is sent, the one to come to first; none: it is not told."""
+        current = self.secrets.get(host, self.secret)
+        if current is None:
+            return ()
+        return (current,) if self.previous_secret is None else (current, self.previous_secret)
 
 
 class Auth(_Table):
@@ -253,7 +271,7 @@ class Config(_Table):
 
 
 def config_keys() -> list[str]:
-    """Every key a config.toml may hold, dotted, NAME standing for an upstream's name."""
+    """Every key a config.toml may hold, dotted; NAME: an upstream's, HOST: a receiver's."""
     return list(_keys(Config, ""))
 
 
@@ -266,6 +284,8 @@ def _keys(table: type[BaseModel], prefix: str) -> Iterator[str]:
             yield from _keys(kind, f"{prefix}{key}.")
         elif key == "upstreams":
             yield from _keys(get_args(kind)[1], f"{prefix}{key}.NAME.")
+        elif key == "secrets":
+            yield f"{prefix}{key}.HOST"
         else:
             yield prefix + key
 

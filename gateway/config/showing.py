@@ -24,13 +24,14 @@ def as_toml(config: Config) -> str:
 def _lines(table: Mapping[str, JsonValue], name: str) -> Iterator[str]:
     """The table's own keys, then its sub-tables: TOML has no way back out of one."""
     tables = {key: value for key, value in table.items() if isinstance(value, dict)}
-    if len(tables) < len(table):
+    if len(tables) < len(table) or not table:
         yield f"\n[{name}]"
     for key, value in table.items():
         if value is None:
             yield f"# {key} is not set"
         elif key not in tables:
             # JSON's scalars and lists are TOML's, but for DEL in a string
-            yield f"{key} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
+            shown = key if key.isidentifier() else json.dumps(key)
+            yield f"{shown} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
     for key, value in tables.items():
         yield from _lines(value, f"{name}.{key}" if name else key)

@@ -34,7 +34,7 @@ def settings_json(config: Config, live: Values) -> list[dict[str, JsonValue]]:
             {
                 "key": key,
                 "value": live.get(key, value),
-                "default": None if needed else defaults[key],
+                "default": None if needed else defaults.get(key),
                 "source": "live" if key in live else source,
             }
         )
@@ -71,7 +71,10 @@ def _values(table: BaseModel, prefix: str = "") -> Iterator[tuple[str, JsonValue
             yield from _values(value, f"{prefix}{name}.")
         elif isinstance(value, dict):
             for inner, each in value.items():
-                yield from _values(each, f"{prefix}{name}.{inner}.")
+                if isinstance(each, SecretStr):
+                    yield f"{prefix}{name}.{inner}", "[set]"
+                else:
+                    yield from _values(each, f"{prefix}{name}.{inner}.")
         else:
             yield f"{prefix}{name}", "[set]" if isinstance(value, SecretStr) else shown[name]
 

@@ -75,6 +75,13 @@ def _host(host: str) -> str:
     return host.lower()
 
 
+def _exact_host(host: str) -> str:
+    """One whose spelling is its only one: a table has it once, and it is found as it stands."""
+    if _host(host) != host:
+        raise wrong("must be in lower case, an address in its shortest form and without brackets")
+    return host
+
+
 def _host_or_all(host: str) -> str:
     return host if host == "*" else _host(host)
 
@@ -208,6 +215,7 @@ PathGlob = Annotated[str, AfterValidator(_path_glob)]
 FieldName = Annotated[str, AfterValidator(_field_name)]
 UpstreamName = Annotated[str, AfterValidator(_upstream_name)]
 Host = Annotated[str, AfterValidator(_host)]
+ExactHost = Annotated[str, AfterValidator(_exact_host)]
 HostOrAll = Annotated[str, AfterValidator(_host_or_all)]
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
 Origin = Annotated[str, AfterValidator(_origin)]

@@ -106,13 +106,20 @@ def read_url(text: str, allowed_hosts: Collection[str]) -> tuple[URL, bool]:
         raise _wrong("must have a valid host and port")
     name = host.rstrip(".")
     literal = _address(name)
-    if (str(literal) if literal else name) in allowed_hosts:
+    if host_of(url) in allowed_hosts:
         return url, True
     if url.scheme != "https" or url.port not in PORTS:
         raise _wrong("must be https, on port 443, 80 or 8443")
     if why := _why_not_public(name, literal):
         raise _wrong(why)
     return url, False
+
+
+def host_of(url: URL) -> str:
+    """The host of *url* as the configuration names it."""
+    name = (url.raw_host or "").lower().rstrip(".")
+    literal = _address(name)
+    return str(literal) if literal else name
 
 
 def _why_not_public(name: str, literal: _Address | None) -> str | None:

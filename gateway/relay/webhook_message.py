@@ -3,6 +3,7 @@
 Source: Standard Webhooks 1.0
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pydantic import SecretStr
@@ -29,14 +30,25 @@ def message(record: CallRecord) -> bytes:
     )
 
 
-def signed_headers(call_id: str, body: bytes, *, secret: SecretStr, now: float) -> dict[str, str]:
-    """The fields of one try; *now* is signed too: receivers refuse what is older than 5 minutes."""
-    identifier, moment = message_id(call_id), datetime.fromtimestamp(int(now), UTC)
-    signature = Webhook(secret.get_secret_value()).sign(identifier, moment, body.decode())
+def signed_headers(
+    call_id: str, body: bytes, *, secrets: Sequence[SecretStr], now: float
+) -> dict[str, str]:
+    """The fields of one try, with a signature for each of *secrets*; any one of them convinces.
+
+    *now* is signed too: receivers refuse what is older than 5 minutes.
+    """
+    identifier, moment, text = (
+        message_id(call_id),
+        datetime.fromtimestamp(int(now), UTC),
+        body.decode(),
+    )
+    signatures = [
+        Webhook(secret.get_secret_value()).sign(identifier, moment, text) for secret in secrets
+    ]
     return {
         "Content-Type": "application/json",
         "User-Agent": "gateway",
         "webhook-id": identifier,
         "webhook-timestamp": str(int(now)),
-        "webhook-signature": signature,
+        "webhook-signature": " ".join(signatures),
     }

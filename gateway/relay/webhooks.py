@@ -13,8 +13,10 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import structlog
+from pydantic import SecretStr
 from yarl import URL
 
 from gateway import config
@@ -30,7 +32,7 @@ from gateway.journal.deliveries import (
 from gateway.journal.reader import Reader
 from gateway.journal.records import CallRecord
 from gateway.journal.writer import Journal
-from gateway.relay.addresses import read_url
+from gateway.relay.addresses import host_of, read_url
 from gateway.relay.webhook_message import message, message_id, signed_headers
 from gateway.relay.webhook_post import Poster, Reply
 from gateway.relay.webhook_schedule import DELAYS_S, SLOW_DOWN, next_try, pause_s
@@ -42,14 +44,21 @@ AT_ONE_RECEIVER = 4  # and one, at one that did not answer the last time
 LOOK_AGAIN_S = 1.0  # the record of the call's end is on its way to the journal
 
 
-def receiver_of(webhook: str, settings: config.Webhooks) -> tuple[URL, bool]:
-    """Where a call's *webhook* is sent, and whether that may be inside our own network.
+class Destination(NamedTuple):
+    """Where a message goes."""
 
-    Raises: BadRequest
-    """
-    if settings.secret is None:
+    url: URL
+    anywhere: bool  #: it may be inside our own network
+    secrets: tuple[SecretStr, ...]  #: that sign it, at least one
+
+
+def destination_of(webhook: str, settings: config.Webhooks) -> Destination:
+    """Where a call's *webhook* is sent. Raises: BadRequest, where nothing may be sent there."""
+    url, anywhere = read_url(webhook, settings.allowed_hosts)
+    secrets = settings.signing(host_of(url))
+    if not secrets:
         raise BadRequest("x-gateway-webhook needs a secret to sign with; see [webhooks] secret")
-    return read_url(webhook, settings.allowed_hosts)
+    return Destination(url, anywhere, secrets)
 
 
 @dataclass(slots=True, eq=False)
@@ -146,7 +155,7 @@ class Webhooks:
         Raises: BadRequest, where it may not be sent any more; JournalUnavailable
         """
         assert record.row.webhook is not None
-        receiver_of(record.row.webhook, self._settings())
+        destination_of(record.row.webhook, self._settings())
         await self._journal.work(begin_again(record.seq, now_ms=int(self._now() * 1000)))
         current = await self._reader.call(record.id)
         if current is None or current.delivery is None:
@@ -284,13 +293,12 @@ class Webhooks:
     async def _send(self, delivery: _Delivery, record: CallRecord, now: float) -> Reply:
         settings = self._settings()  # as they are now: what was allowed may be so no longer
         try:
-            url, anywhere = receiver_of(delivery.url, settings)
+            to = destination_of(delivery.url, settings)
         except BadRequest as refused:
             return Reply(error=refused.message)
-        assert settings.secret is not None
         body = message(record)
-        headers = signed_headers(delivery.call_id, body, secret=settings.secret, now=now)
-        return await self._poster.post(url, body, headers, anywhere=anywhere)
+        headers = signed_headers(delivery.call_id, body, secrets=to.secrets, now=now)
+        return await self._poster.post(to.url, body, headers, anywhere=to.anywhere)
 
     def _heard(self, receiver: _Receiver, reply: Reply) -> None:
         receiver.silent = reply.status is None

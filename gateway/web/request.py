@@ -18,7 +18,7 @@ from gateway.call import Call, Headers, OnDisconnect, Request, header
 from gateway.errors import BadRequest, BodyTooLarge
 from gateway.journal.keys import Key
 from gateway.journal.redaction import has_secret_parameter
-from gateway.relay.webhooks import receiver_of
+from gateway.relay.webhooks import destination_of
 from gateway.web import allowed, headers, members, routing
 from gateway.web.forwarding import client_address
 from gateway.web.guard import check_allowed
@@ -131,7 +131,7 @@ async def read_call(
         raise BadRequest("upgrades (WebSocket) are not relayed")
     options = headers.options(raw)
     if options.webhook is not None:
-        receiver_of(options.webhook, settings.webhooks)
+        destination_of(options.webhook, settings.webhooks)
     named = headers.named_upstream(raw)
     if named is not None or routing.named_in(path, settings.upstreams):
         allowed.check_path(

@@ -34,6 +34,24 @@ def test_a_good_config_is_printed_with_its_secrets_masked(run):
     assert "sk-0123456789" not in done.output
 
 
+def test_the_secrets_of_webhooks_are_masked_and_what_is_printed_is_toml(run):
+    secret = "whsec_" + "0123456789" * 4
+    text = (
+        f'[webhooks]\nprevious_secret = "{secret}"\n[webhooks.secrets]\n"a.example" = "{secret}"\n'
+    )
+    done = run(text + KEYED, THE_KEY="sk-0123456789-abcd")
+
+    assert done.exit_code == 0
+    shown = tomllib.loads(done.stdout)["webhooks"]
+    masked = "[set, ends in 6789, sha256 "
+    assert shown["previous_secret"].startswith(masked)
+    assert shown["secrets"]["a.example"].startswith(masked)
+    assert (
+        "others may read the file, with webhooks.previous_secret, webhooks.secrets.a.example"
+        in (done.stderr)
+    )
+
+
 def test_json_says_the_same(run):
     done = run(KEYED, "--json", THE_KEY="sk-0123456789-abcd")
 

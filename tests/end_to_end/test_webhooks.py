@@ -79,6 +79,7 @@ async def test_failed_and_cancelled_calls_are_told_as_such(gateway, upstream, re
     ("webhooks", "url"),
     [
         ({}, "https://hooks.example.com/"),
+        ({"secrets": {"hooks.example.com": SECRET}}, "https://other.example.com/"),
         (WEBHOOKS, "http://hooks.example.com/"),
         (WEBHOOKS, "https://hooks.example.com:8080/"),
         (WEBHOOKS, "https://a:b@hooks.example.com/"),
@@ -95,6 +96,20 @@ async def test_a_webhook_that_cannot_be_told_is_refused_at_once(gateway, upstrea
         assert b"x-gateway-webhook" in answer.body
         assert answer.header("x-gateway-call-id") is None
         assert upstream.hits == 0
+
+
+async def test_a_host_with_a_secret_of_its_own_needs_no_other(gateway, upstream, receiver):
+    own = {"secrets": {"127.0.0.1": SECRET}, "allowed_hosts": ["127.0.0.1"]}
+    async with gateway(webhooks=own) as gw:
+        answer = await gw.chat(headers=asking(receiver))
+        await told(gw, answer.call_id)
+        gw.configure(webhooks={"allowed_hosts": ["127.0.0.1"]})
+        await gw.service.reload()
+        refused = await gw.chat(headers=asking(receiver))
+
+    sent = receiver.requests[0]
+    assert Webhook(SECRET).verify(sent.body, dict(sent.headers))
+    assert refused.status == 400
 
 
 async def test_a_dead_receiver_delays_no_call(gateway, upstream, receiver):

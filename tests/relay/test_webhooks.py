@@ -17,7 +17,7 @@ import pytest
 import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 from pydantic import SecretStr
-from standardwebhooks import Webhook
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from gateway import config
 from gateway.call import Call, Options, Status
@@ -223,6 +223,62 @@ async def test_a_secret_in_the_url_reaches_the_receiver_alone(bench, receiver):
 
     assert receiver.requests[0].target == "/a?token=mine"
     assert b"mine" not in receiver.requests[0].body
+
+
+PREVIOUS, OWN, FOREIGN = (
+    "whsec_" + base64.b64encode(text * 3).decode()
+    for text in (b"previous", b"receiver", b"nobodys!")
+)
+
+
+@pytest.mark.parametrize(
+    ("secrets", "convincing", "first"),
+    [
+        ({"secret": SECRET}, {SECRET}, SECRET),
+        ({"secret": SECRET, "previous_secret": PREVIOUS}, {SECRET, PREVIOUS}, SECRET),
+        ({"secret": SECRET, "secrets": {"127.0.0.1": OWN}}, {OWN}, OWN),
+        ({"secret": SECRET, "secrets": {"127.0.0.2": OWN}}, {SECRET}, SECRET),
+        ({"secrets": {"127.0.0.1": OWN}}, {OWN}, OWN),
+        ({"secrets": {"127.0.0.1": OWN}, "previous_secret": PREVIOUS}, {OWN, PREVIOUS}, OWN),
+    ],
+)
+async def test_a_receivers_secret_convinces_it_and_the_previous_one_while_it_is_set(
+    bench, receiver, secrets, convincing, first
+):
+    async with bench() as it:
+        it.settings = config.Webhooks.model_validate({"allowed_hosts": ["127.0.0.1"], **secrets})
+        await it.wait_over(await it.finish(1, hook(receiver)))
+
+    told = receiver.requests[0]
+    fields = dict(told.headers)
+    name = next(field for field in fields if field.lower() == "webhook-signature")
+    signatures = fields[name].split(" ")
+    assert {
+        each for each in (SECRET, PREVIOUS, OWN, FOREIGN) if verifies(each, told.body, fields)
+    } == (convincing)
+    assert len(signatures) == len(convincing)
+    assert verifies(first, told.body, {**fields, name: signatures[0]})  # the new one goes first
+
+
+def verifies(secret: str, body: bytes, fields: dict[str, str]) -> bool:
+    """Whether a receiver that knows *secret* believes the message."""
+    try:
+        Webhook(secret).verify(body, fields)
+    except WebhookVerificationError:
+        return False
+    return True
+
+
+async def test_a_host_is_told_by_a_secret_of_its_own_however_its_url_is_written(bench, receiver):
+    async with bench(resolver=Names(receiver.port, ["127.0.0.1"])) as it:
+        it.settings = config.Webhooks.model_validate(
+            {"allowed_hosts": ["hooks.example"], "secrets": {"hooks.example": OWN}}
+        )
+        written = f"http://Hooks.Example.:{receiver.port}/hook"
+        delivery = await it.wait_over(await it.finish(1, written))
+
+    assert delivery.status == "delivered"
+    assert verifies(OWN, receiver.requests[0].body, dict(receiver.requests[0].headers))
 
 
 async def test_every_try_carries_the_same_id_and_a_signature_of_its_own(bench, receiver):

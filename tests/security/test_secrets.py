@@ -24,6 +24,8 @@ from tests.steps import Answer, reset, stream
 
 OWN = "CANARY-own-0123456789abcdef"
 RECEIVER = base64.b64encode(b"CANARY-webhook-0123456789abcdef!").decode()
+PREVIOUS = base64.b64encode(b"CANARY-previous-0123456789abcde!").decode()
+HOSTS_OWN = base64.b64encode(b"CANARY-of-a-host-0123456789abcd!").decode()
 CLIENTS = [
     ("Authorization", "Bearer CANARY-client-1"),
     ("x-api-key", "CANARY-client-2"),
@@ -45,6 +47,8 @@ BAD_CONFIGS = [
     f'[upstreams.a]\nbase_url = "http://localhost/v1"\napi_key = "{OWN}\\n"\n',
     f'[upstreams.a]\nbase_url = "http://localhost/v1"\nkey = "{OWN}"\n',
     f'[webhooks]\nsecret = "whsec_{RECEIVER}!"\n[upstreams.a]\nbase_url = "mock:"\n',
+    f'[webhooks.secrets]\n"A.b" = "whsec_{HOSTS_OWN}"\n[upstreams.a]\nbase_url = "mock:"\n',
+    f'[webhooks]\nprevious_secret = "whsec_{PREVIOUS}"\n[upstreams.a]\nbase_url = "mock:"\n',
     f'[upstreams.a\nbase_url = "{OWN}"\n',
     f'[upstreams.a]\nbase_url = "http://localhost/v1"\napi_key = "{OWN}\n',
 ]
@@ -142,7 +146,12 @@ async def test_no_credential_leaves_by_any_way(
         return url(self, target)
 
     monkeypatch.setattr(Upstream, "_url", broken)
-    webhooks = {"secret": f"whsec_{RECEIVER}", "allowed_hosts": ["127.0.0.1"]}
+    webhooks = {
+        "secret": f"whsec_{RECEIVER}",
+        "previous_secret": f"whsec_{PREVIOUS}",
+        "secrets": {"127.0.0.1": f"whsec_{HOSTS_OWN}"},
+        "allowed_hosts": ["127.0.0.1"],
+    }
     async with ScriptedUpstream(tls=certificates.serving(trustme.CA(), "127.0.0.1")) as no_trust:
         upstreams = tables(f"{no_trust.url}/v1")
         async with gateway(auth=REQUIRED, upstreams=upstreams, webhooks=webhooks) as gw:
@@ -174,7 +183,8 @@ async def test_no_credential_leaves_by_any_way(
         places[f"answer {number}"] = json.dumps(head).encode() + exchange.body
     shown = {name: text for name, text in places.items() if "gateway.db" not in name}
     assert [name for name, text in shown.items() if around(text, "MARK-hook")] == []
-    for secret in ("CANARY", RECEIVER, key.rpartition("_")[2], host.removeprefix("gw_cli_")):
+    hooks = (RECEIVER, PREVIOUS, HOSTS_OWN)
+    for secret in ("CANARY", *hooks, key.rpartition("_")[2], host.removeprefix("gw_cli_")):
         found = {name: around(text, secret) for name, text in places.items()}
         assert {name: text for name, text in found.items() if text} == {}, secret
 

@@ -17,7 +17,8 @@ async def test_every_value_in_force_is_listed_with_where_it_came_from(gateway, m
         await gw.api("PATCH", "/-/upstreams/openai", json={"max_in_flight": 7})
         tuned = await values(gw)
 
-    assert {key.replace("openai", "NAME") for key in known} == set(config_keys())
+    named = {key.replace("openai", "NAME") for key in known}
+    assert named == set(config_keys()) - {"webhooks.secrets.HOST"}  # there is none
     assert known["limits.max_queued"] == {"value": 77, "default": 10_000, "source": "file"}
     assert known["limits.queue_timeout_s"] == {"value": 300, "default": 300, "source": "default"}
     assert known["upstreams.openai.max_in_flight"]["source"] == "default"
@@ -50,12 +51,14 @@ def test_references_and_the_command_line_are_environment(tmp_path):
 async def test_no_secret_is_shown(gateway):
     key, secret = "sk-0123456789abcdef", "whsec_MDEyMzQ1Njc4OWFiY2RlZg=="
     async with gateway(
-        upstreams={"openai": {"api_key": key}, "b": {}}, webhooks={"secret": secret}
+        upstreams={"openai": {"api_key": key}, "b": {}},
+        webhooks={"secret": secret, "previous_secret": secret, "secrets": {"a.example": secret}},
     ) as gw:
         known = await values(gw)
 
     assert known["upstreams.openai.api_key"]["value"] == "[set]"
-    assert known["webhooks.secret"]["value"] == "[set]"
+    for name in ("secret", "previous_secret", "secrets.a.example"):
+        assert known[f"webhooks.{name}"] == {"value": "[set]", "default": None, "source": "file"}
     assert known["upstreams.b.api_key"]["value"] is None
     assert key[-4:] not in json.dumps(known)
 
