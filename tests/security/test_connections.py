@@ -54,24 +54,24 @@ async def test_what_the_parser_refuses_is_told_in_the_dialect_of_the_path(gatewa
     assert http1.value(headers, "x-gateway-call-id") is None
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-        b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
-        b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
-        b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nHost: evil\r\n\r\n",
-        b"GET /v1/x HTTP/1.1\r\n\r\n",
-        b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nX: a\r\n folded\r\n\r\n",
-        b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nX: a\0b\r\n\r\n",
-        b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nX : a\r\n\r\n",
-        b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 9_000 + b"\r\n\r\n",
-        b"GET /v1/" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\n" + b"X: a\r\n" * 200 + b"\r\n",
-        b"FOO\t/v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-    ],
-)
+BAD_FRAMING = [
+    b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
+    b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nHost: evil\r\n\r\n",
+    b"GET /v1/x HTTP/1.1\r\n\r\n",
+    b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nX: a\r\n folded\r\n\r\n",
+    b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nX: a\0b\r\n\r\n",
+    b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nX : a\r\n\r\n",
+    b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 9_000 + b"\r\n\r\n",
+    b"GET /v1/" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\n" + b"X: a\r\n" * 200 + b"\r\n",
+    b"FOO\t/v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+]
+
+
+@pytest.mark.parametrize("sent", BAD_FRAMING)
 async def test_bad_framing_reaches_no_upstream_and_ends_the_connection(gateway, upstream, sent):
     async with gateway() as gw, connected(gw.port) as (reader, writer):
         writer.write(sent + b"GET /v1/second HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -82,15 +82,15 @@ async def test_bad_framing_reaches_no_upstream_and_ends_the_connection(gateway, 
     assert upstream.hits == 0
 
 
-@pytest.mark.parametrize(
-    ("sent", "status"),
-    [
-        (b"GET /v1/x HTTP/2.0\r\nHost: localhost\r\n\r\n", 400),
-        (b"GET /v1/x HTTP/0.9\r\nHost: localhost\r\n\r\n", 400),
-        (b"GET /v1/x HTTP/1.1\r\nHost: a/?x=\r\n\r\n", 421),
-        (b"GET http://evil.example/v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
-    ],
-)
+ANOTHER_VERSION_OR_AUTHORITY = [
+    (b"GET /v1/x HTTP/2.0\r\nHost: localhost\r\n\r\n", 400),
+    (b"GET /v1/x HTTP/0.9\r\nHost: localhost\r\n\r\n", 400),
+    (b"GET /v1/x HTTP/1.1\r\nHost: a/?x=\r\n\r\n", 421),
+    (b"GET http://evil.example/v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+]
+
+
+@pytest.mark.parametrize(("sent", "status"), ANOTHER_VERSION_OR_AUTHORITY)
 async def test_another_version_or_authority_reaches_no_upstream(gateway, upstream, sent, status):
     async with gateway() as gw:
         answered, _, _ = await exchange(gw.port, sent)
