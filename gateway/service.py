@@ -25,6 +25,7 @@ from gateway.background import Background
 from gateway.errors import ConfigError, JournalUnavailable
 from gateway.ids import IdSource
 from gateway.journal import keys
+from gateway.journal.condition import shared_directory
 from gateway.journal.reader import Reader, open_reader
 from gateway.journal.retention import Retention
 from gateway.journal.search.indexer import Search
@@ -244,6 +245,8 @@ async def open_service(
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
         raise ConfigError(["aiohttp runs without its C parser; unset AIOHTTP_NO_EXTENSIONS"])
     asyncio.get_running_loop().set_exception_handler(loop_exception_handler)
+    if directory := await asyncio.to_thread(shared_directory, settings.journal.path):
+        log.warning("journal_directory_found_shared", directory=str(directory))
     load = load or partial(config.load, settings.path, os.environ)
     service = Service(settings, load, now)
     with _bare_errors():

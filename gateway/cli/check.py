@@ -8,6 +8,7 @@ import click
 
 from gateway.config import as_toml, exposed_secrets, load, masked
 from gateway.errors import ConfigError
+from gateway.journal.condition import shared_directory
 
 
 @click.command()
@@ -30,4 +31,6 @@ def check(context: click.Context, path: Path, *, as_json: bool) -> None:
         context.exit(2)
     if exposed := exposed_secrets(config):
         click.echo(f"{path}: others may read the file, with {', '.join(exposed)}", err=True)
+    if directory := shared_directory(config.journal.path):
+        click.echo(f"{path}: others may write to {directory}, where the journal is", err=True)
     click.echo(json.dumps(masked(config), indent=2) if as_json else as_toml(config), nl=as_json)

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,3 +55,16 @@ def file_sizes(path: Path) -> dict[str, int]:
         "wal_bytes": wal.stat().st_size if wal.exists() else 0,
         "free_bytes": disk.f_bavail * disk.f_frsize,
     }
+
+
+def shared_directory(journal: Path) -> Path | None:
+    """The directory of *journal* where others than its owner may write to it, else None. Blocks.
+
+    Whoever may can put another file in the journal's place, whatever the file's own mode says.
+    """
+    directory = journal.parent
+    try:
+        mode = directory.stat().st_mode
+    except OSError:
+        return None  # opening the journal will say why
+    return directory if mode & (stat.S_IWGRP | stat.S_IWOTH) else None

@@ -76,6 +76,20 @@ def test_a_secret_that_others_may_read_is_told(run, tmp_path, key, mode, is_told
     assert done.stderr == (told if is_told else "")
 
 
+@pytest.mark.parametrize(
+    ("mode", "is_told"),
+    [(0o700, False), (0o755, False), (0o770, True), (0o757, True), (0o1777, True)],
+)
+def test_a_directory_that_others_may_write_to_is_told(run, tmp_path, mode, is_told):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data").chmod(mode)
+    done = run('[journal]\npath = "data/calls.db"\n' + KEYED, THE_KEY="sk-1")
+
+    assert done.exit_code == 0
+    told = f"config.toml: others may write to {tmp_path / 'data'}, where the journal is\n"
+    assert done.stderr == (told if is_told else "")
+
+
 def test_every_problem_goes_to_stderr_with_exit_code_2(run, tmp_path):
     other = tmp_path / "other.toml"
     other.write_text("[server]\nprot = 1\n" + KEYED, encoding="utf-8")

@@ -15,6 +15,7 @@ import trustme
 from click.testing import CliRunner, Result
 
 from gateway.cli import main
+from gateway.errors import JournalUnavailable
 from gateway.relay.upstream import Upstream
 from gateway.web.access import ROUTES
 from tests import certificates
@@ -193,6 +194,28 @@ def around(text: bytes, secret: str) -> bytes:
     """What stands around *secret* in *text*; b"" where it does not hold it."""
     at = text.find(secret.encode())
     return b"" if at < 0 else text[max(0, at - 200) : at + 80]
+
+
+@pytest.mark.parametrize(("mode", "times"), [(0o700, 0), (0o770, 1)])
+async def test_a_start_tells_once_that_others_may_write_beside_the_journal(
+    gateway, tmp_path, capfd, mode, times
+):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data").chmod(mode)
+    async with gateway(journal={"path": "data/calls.db"}) as gw:
+        await gw.service.reload()
+    logged = capfd.readouterr().err
+
+    assert logged.count("journal_directory_found_shared") == times
+
+
+async def test_no_directory_is_made_for_a_journal(gateway, tmp_path):
+    """Its mode, and where it is, are for whoever runs the gateway to say."""
+    with pytest.raises(JournalUnavailable, match="No such file or directory"):
+        async with gateway(journal={"path": "data/calls.db"}):
+            pass
+
+    assert not (tmp_path / "data").exists()
 
 
 async def test_files_are_their_owners_alone(gateway_process, upstream, tmp_path):
