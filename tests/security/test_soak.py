@@ -153,7 +153,7 @@ async def test_nothing_grows_and_every_request_has_one_final_record(
                     await asyncio.sleep(DURATION_S / SAMPLES)
                     samples.append(look(gw, tmp_path / "gateway.db"))
                     held = ", ".join(f"{name} {value:.1f}" for name, value in samples[-1].items())
-                    print(f"{n + 1}/{SAMPLES}: {len(told.sent)} requests, {held}", flush=True)
+                    print(f"{n + 1}/{SAMPLES}: {len(told.sent)} requests, {held}", flush=True)  # noqa: T201
                     if n % 10 == 0:
                         gw.process.send_signal(signal.SIGHUP)
             rest = await until_at_rest(gw)
