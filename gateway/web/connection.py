@@ -150,6 +150,28 @@ class Connection(RequestHandler):
             self._write_timer.cancel()
             self._write_timer = None
 
+    # -- a client that leaves while it is written to
+
+    @override
+    def handle_error(
+        self,
+        request: BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What to answer where a handler failed; nothing, and no error, where its client is gone.
+
+        A connection that broke is closing for one turn of the loop before anybody is told, and a
+        write in that turn fails.
+
+        Raises: ConnectionError, which the server takes for a client that left
+        """
+        transport = self.transport
+        if isinstance(exc, ConnectionError) and (transport is None or transport.is_closing()):
+            raise exc
+        return super().handle_error(request, status, exc, message)
+
     # -- what the parser refuses
 
     @override
