@@ -59,6 +59,7 @@ def routes(
                 "last_commit_ms": round(writing.last_commit_s * 1000, 2),
                 "unsearched": contents.unsearched,
                 "integrity": journal.integrity,
+                "problem": journal.problem,
             }
         )
 

@@ -74,9 +74,11 @@ async def test_the_journal_tells_how_it_is(gateway):
         *("object", "path", "file_bytes", "wal_bytes", "free_bytes", "calls", "oldest_at"),
         *("newest_at", "open_calls", "keep_bodies_days", "keep_calls_days", "durability"),
         *("pending_posts", "pending_bytes", "last_commit_ms", "unsearched", "integrity"),
+        "problem",
     }
     assert told["path"] == str(gw.db)
     assert (told["calls"], told["open_calls"], told["durability"]) == (1, 0, "process")
     assert told["oldest_at"] == told["newest_at"] is not None
     assert told["integrity"] in ("ok", "checking")
+    assert told["problem"] is None
     assert told["wal_bytes"] > 0 < told["free_bytes"]
