@@ -19,7 +19,7 @@ from tests.client import PATIENCE_S
 from tests.running_journal import make_call, open_running
 from tests.steps import Answer, Gate, held
 
-DISK_BYTES = 4 * 1024 * 1024
+DISK_BYTES = 64 * 1024 * 1024  # far more than the calls of a second
 ANSWER = Answer(body=b'{"kept":true}')
 
 #: System calls that change files or the disk.
@@ -31,7 +31,7 @@ def full(disk, _):
     """Another program takes what is left of the disk."""
     with (disk / "filler").open("wb", buffering=0) as filler:
         with suppress(OSError):
-            while filler.write(bytes(4096)):
+            while filler.write(bytes(65_536)):
                 pass
         yield
         filler.truncate(0)
