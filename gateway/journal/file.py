@@ -111,6 +111,8 @@ class JournalFile:
 
     async def _reopen(self) -> None:
         await self.close()
+        # Another file would take the log for its own: fold it in when it is closed, and remove it.
+        await asyncio.to_thread(self.identity.check, log_too=False)
         self.connection = await open_writer(
             self.path, durability=self.durability, busy_timeout_ms=self.busy_timeout_ms
         )

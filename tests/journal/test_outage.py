@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 from structlog.testing import capture_logs
@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from gateway.call import PART_BYTES, Part
 from gateway.errors import JournalUnavailable
 from gateway.journal.connection import in_thread
+from gateway.journal.file import open_file
 from tests.running_journal import (
     begin_attempt,
     committed,
@@ -18,6 +19,8 @@ from tests.running_journal import (
     make_call,
     open_running,
 )
+
+REMEMBER = "INSERT INTO meta (name, value) VALUES ('remembered', 'yes')"
 
 
 @pytest.fixture
@@ -234,6 +237,25 @@ async def test_a_file_that_vanished_is_noticed_and_taken_again_when_it_is_back(
         await journal.wait_available()
 
         assert committed(db, "SELECT status FROM calls") == [("succeeded",)]
+
+
+async def test_a_failed_connection_opens_no_other_file_in_its_place(db):
+    """Opened and closed, that would take our log for its own: fold it in, and remove it."""
+    file = await open_file(db, durability="process", busy_timeout_ms=1)
+    await file.take(lambda connection: connection.execute(REMEMBER))
+    with closing(sqlite3.connect(db)) as reader:  # so that the log stays when the writer goes
+        reader.execute("SELECT * FROM calls").fetchall()
+        with moved(db):
+            shutil.copy(db.with_name("away"), db)
+            file.note_failure(sqlite3.OperationalError("an I/O error"))
+            for _ in range(2):
+                with pytest.raises(OSError, match="was moved, removed or replaced"):
+                    await file.restore({})
+        await file.restore({})
+    await file.close()
+
+    assert committed(db, "SELECT value FROM meta WHERE name = 'remembered'") == [("yes",)]
+    assert committed(db, "PRAGMA integrity_check") == [("ok",)]
 
 
 async def test_what_cannot_be_written_until_the_end_is_said_to_be_lost(db, logs):
