@@ -14,7 +14,13 @@ from tests.client import Client
 async def serving(handler):
     """Yield a client of *handler*, served as the gateway serves."""
     loop = asyncio.get_running_loop()
-    server = Server(handler, refuse=None, max_connections=10, handler_cancellation=True)
+    server = Server(
+        handler,
+        refuse=None,
+        max_connections=10,
+        is_proxy=lambda _: False,
+        handler_cancellation=True,
+    )
     listener = await loop.create_server(server, "127.0.0.1", 0)
     client = Client("127.0.0.1", listener.sockets[0].getsockname()[1])
     try:
