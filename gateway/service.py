@@ -63,6 +63,7 @@ from gateway.web import (
     webhook,
 )
 from gateway.web.app import Runner, make_app
+from gateway.web.arriving import Arriving
 from gateway.web.connection import Site
 from gateway.web.dependencies import CALLS, READER
 from gateway.web.events import Events
@@ -101,6 +102,7 @@ class Service:
         self.metrics = Metrics()
         loop = asyncio.get_running_loop()
         self.admission = Admission(now=loop.time, call_at=loop.call_at)
+        self.arriving = Arriving(lambda: self.settings.limits.max_arriving_bytes)
         self._sessions: dict[str, Upstream] = {}
         self._resources = AsyncExitStack()
         self._rng = random.Random(os.urandom(16))  # noqa: S311 - jitter, not secrets
@@ -380,7 +382,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             client_hash=_hasher(journal.client_key), next_seq=journal.next_seq,
             new_id=new_id, now=now, rng=service._rng,
             replay=partial(recorded.replay, app), pending=partial(calls.pending, app),
-            gate=guard.gate, limits=guard.limits,
+            gate=guard.gate, limits=guard.limits, arriving=service.arriving,
         )  # fmt: skip
         runner = Runner(
             app,
@@ -396,6 +398,7 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
             journal.statistics,
             lambda: journal.available,
             connections=runner.connections,
+            arriving_bytes=lambda: service.arriving.held_bytes,
         )
         stack.push_async_callback(runner.cleanup)
         await Site(runner, listener, tls=service.tls, backlog=BACKLOG).start()

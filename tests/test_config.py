@@ -51,6 +51,7 @@ max_in_flight = 1000
 max_queued = 10000
 max_queued_detached = 100000
 max_queued_bytes = 268435456
+max_arriving_bytes = 268435456
 queue_timeout_s = 300
 
 [webhooks]

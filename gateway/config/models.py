@@ -113,6 +113,7 @@ class Limits(_Table):
     max_queued: Places = 10_000
     max_queued_detached: Places = 100_000
     max_queued_bytes: Bytes = 268_435_456  #: request bodies that wait in RAM
+    max_arriving_bytes: PositiveBytes = 268_435_456  #: request bodies that are on their way in
     queue_timeout_s: Seconds = 300
 
 

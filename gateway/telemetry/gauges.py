@@ -64,6 +64,7 @@ class StateGauges(Collector):
     journal: Callable[[], JournalState] | None = None
     journal_available: Callable[[], bool] | None = None
     connections: Callable[[], int] | None = None
+    arriving_bytes: Callable[[], int] | None = None
 
     @override
     def collect(self) -> Iterable[Metric]:
@@ -77,6 +78,11 @@ class StateGauges(Collector):
             "gateway_client_connections",
             "Connections of clients, open now.",
             value=self.connections() if self.connections else None,
+        )
+        yield GaugeMetricFamily(
+            "gateway_arriving_body_bytes",
+            "Memory reserved for request bodies that arrive.",
+            value=self.arriving_bytes() if self.arriving_bytes else None,
         )
 
     def _slots(self, state: AdmissionState | None) -> Iterator[Metric]:

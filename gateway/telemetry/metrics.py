@@ -124,12 +124,17 @@ class Metrics:
         journal_available: Callable[[], bool],
         *,
         connections: Callable[[], int] | None = None,
+        arriving_bytes: Callable[[], int] | None = None,
     ) -> None:
-        """Read these at every scrape; *connections* are those of clients, open now."""
+        """Read these at every scrape; *connections* are those of clients, open now.
+
+        *arriving_bytes* is what the budget for request bodies that arrive has given out.
+        """
         self._gauges.admission = admission
         self._gauges.journal = journal
         self._gauges.journal_available = journal_available
         self._gauges.connections = connections
+        self._gauges.arriving_bytes = arriving_bytes
 
     def call_finished(self, upstream: str, status: str, duration_s: float, queued_s: float) -> None:
         """Count a call that reached its final *status*."""

@@ -33,7 +33,7 @@ from gateway.errors import (
 from gateway.telemetry.metrics import Metrics
 from gateway.web import errors, headers, login
 from gateway.web.auth import IDENTITY, Gate
-from gateway.web.connection import Refuse, Server, max_connections
+from gateway.web.connection import READ_BUFFER, Refuse, Server, max_connections
 from gateway.web.forwarding import came_by_tls, is_trusted
 from gateway.web.response import RawResponse
 
@@ -203,6 +203,7 @@ class Runner(web.AppRunner):
             keepalive_timeout=75,
             lingering_time=2,
             shutdown_timeout=5,
+            read_bufsize=READ_BUFFER,
             max_line_size=8190,
             max_field_size=8190,
             max_headers=128,

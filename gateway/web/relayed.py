@@ -7,7 +7,7 @@ nobody's work: relay is told that a client has gone, and the call's policy decid
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from aiohttp import web
@@ -17,10 +17,12 @@ from typing_extensions import override
 from gateway import config
 from gateway.call import Call, Failure, header
 from gateway.errors import Forbidden, GatewayError, Gone, Refused
+from gateway.relay.live_call import LiveCall
 from gateway.relay.recording import Recording
 from gateway.relay.relay import Relay
 from gateway.telemetry.metrics import Metrics
 from gateway.web import errors, headers, routing
+from gateway.web.arriving import Arrival, Arriving
 from gateway.web.auth import Gate
 from gateway.web.following import Following
 from gateway.web.forwarding import came_by_tls
@@ -59,9 +61,24 @@ class Relayed:
     pending: Pending
     gate: Gate
     limits: KeyLimits
+    arriving: Arriving
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         """Relay one request."""
+        with self.arriving.body() as arrival:
+            taken_on = await self._take_on(request, arrival)
+        if isinstance(taken_on, web.StreamResponse):
+            return taken_on
+        client, live = taken_on
+        if isinstance(live, str):
+            return await self._replayed(request, live, client.dialect)
+        client.live = live
+        return await client.run()
+
+    async def _take_on(
+        self, request: BaseRequest, arrival: Arrival
+    ) -> "tuple[_Client, LiveCall | str] | web.StreamResponse":
+        """The client of a call that was read and taken on, with what it follows; or a refusal, sent."""
         path = request.raw_path
         settings = self.settings()
         try:
@@ -76,6 +93,7 @@ class Relayed:
                 now=self.now(),
                 next_seq=self.next_seq,
                 new_id=self.new_id,
+                arrival=arrival,
                 identity=identity,
             )
         except Refused as refused:
@@ -90,10 +108,11 @@ class Relayed:
             live = await self.relay.take_on(call, client)
         except Refused as refused:
             return await self.refuse(request, refused, dialect)
-        if isinstance(live, str):
-            return await self._replayed(request, live, dialect)
-        client.live = live
-        return await client.run()
+        if isinstance(live, str) or live.call is not call:
+            call.request = replace(call.request, body=None)  # it goes nowhere
+        elif arrival.held_bytes:
+            arrival.until(live.accepted)  # from then on the journal has it, or admission counts it
+        return client, live
 
     def _identify(self, request: BaseRequest, path: str, query: str) -> Identity:
         """Who asks, if they may ask now. Raises: Unauthorized, Forbidden, AuthThrottled, KeyLimit."""
@@ -180,7 +199,7 @@ class _Client(Following):
         self._request = request
         self._options = call.options
         self._asked = call
-        self._dialect = dialect
+        self.dialect = dialect
         self._pings = pings
 
     async def run(self) -> web.StreamResponse:
@@ -194,7 +213,7 @@ class _Client(Following):
                 return await self._fail(self.live.outcome)
             return await self._give(recording)
         except Refused as refused:
-            return await self._relayed.refuse(self._request, refused, self._dialect)
+            return await self._relayed.refuse(self._request, refused, self.dialect)
         except _Later:
             return await self._later()
         except _TooLate:
@@ -273,7 +292,7 @@ class _Client(Following):
     async def _end_begun(self, begun: RawResponse, failure: Failure) -> web.StreamResponse:
         """All that is left to say in a stream whose head was ours: an error event, and no end."""
         await begun.send(
-            errors.stream_event(failure.code, failure.message, self._dialect, self.live.call.id)
+            errors.stream_event(failure.code, failure.message, self.dialect, self.live.call.id)
         )
         await begun.cut()
         return begun
@@ -345,7 +364,7 @@ class _Client(Following):
         told = errors.answer(
             failure.code,
             failure.message,
-            dialect=self._dialect,
+            dialect=self.dialect,
             call_id=call.id,
             rng=self._relayed.rng,
         )
@@ -366,7 +385,7 @@ class _Client(Following):
         )
         if recording.is_event_stream:
             event = errors.stream_event(
-                failure.code, failure.message, self._dialect, self.live.call.id
+                failure.code, failure.message, self.dialect, self.live.call.id
             )
             await response.send(_event_end(recording) + event)
         await response.cut()

@@ -1,15 +1,18 @@
 """Reading one relayed request: who asks, for what, with which body → a `Call`.
 
 Invariant: everything that can be refused by looking at the head is refused before a body byte is
-read, and no more than `max_body_bytes`, the key's or the server's, is ever held.
+read; no more than `max_body_bytes`, the key's or the server's, is ever held of one body, and of all
+that are larger than 64 KiB no more than `arriving.py` lets in.
 """
 
 import asyncio
 import hashlib
 import zlib
 from collections.abc import Callable
+from functools import partial
+from typing import ParamSpec, TypeVar
 
-from aiohttp import HttpVersion11
+from aiohttp import HttpVersion11, StreamReader
 from aiohttp.web_request import BaseRequest
 from pydantic_core import SchemaValidator, ValidationError, core_schema
 
@@ -20,6 +23,7 @@ from gateway.journal.keys import Key
 from gateway.journal.redaction import has_secret_parameter
 from gateway.relay.webhooks import destination_of
 from gateway.web import allowed, headers, members, routing
+from gateway.web.arriving import SMALL_BYTES, Arrival
 from gateway.web.forwarding import client_address
 from gateway.web.guard import check_allowed
 from gateway.web.identity import ANYBODY, Identity
@@ -27,7 +31,8 @@ from gateway.web.identity import ANYBODY, Identity
 OFF_LOOP_BYTES = 262_144  # hashing and parsing more than this would be felt by every other call
 CLOSE_LOOK_BYTES = 16_384  # the same of what `members.py` does
 BODY_S = 30.0  # within which a body is here, …
-BODY_BYTES_PER_S = 1024  # … and a second more for each of these
+BODY_BYTES_PER_S = 1024  # … and a second more for each of these, …
+LONGEST_BODY_S = 300.0  # … yet no longer than this in all where others may wait for its place
 _INFLATED_BYTES = 33_554_432
 
 
@@ -36,6 +41,9 @@ def _told(schema: core_schema.CoreSchema) -> core_schema.TypedDictField:
     either = core_schema.with_default_schema(schema, default=None, on_error="default")
     return core_schema.typed_dict_field(either, required=False)
 
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _FIELDS = SchemaValidator(
     core_schema.typed_dict_schema({
@@ -69,17 +77,24 @@ def split_target(request: BaseRequest) -> tuple[str, str]:
     return path, query
 
 
-async def read_body(request: BaseRequest, max_bytes: int, whose: str = "[server]") -> bytes:
-    """The whole body; *whose* bound *max_bytes* is.
+async def read_body(
+    request: BaseRequest, max_bytes: int, arrival: Arrival, whose: str = "[server]"
+) -> bytes:
+    """The whole body; of one that is not small, *arrival* holds its share of the budget.
+
+    *whose* bound *max_bytes* is. Joining its pieces has it in RAM twice for an instant, but no two
+    of them at once: nothing else runs meanwhile.
 
     Raises: BodyTooLarge, before reading where Content-Length tells, else as soon as the bound is passed;
-            BadRequest, where it does not arrive in time
+            BadRequest, where it does not arrive in time; QueueFull, where too many others do
     """
     declared = request.content_length
     if declared is not None and declared > max_bytes:
         raise BodyTooLarge(_too_large(max_bytes, whose))
     if not request.body_exists:
         return b""
+    if declared is not None and declared > SMALL_BYTES:
+        await arrival.reserve(declared)
     if (
         request.headers.get("Expect", "").lower() == "100-continue"
         and request.version >= HttpVersion11
@@ -89,22 +104,42 @@ async def read_body(request: BaseRequest, max_bytes: int, whose: str = "[server]
     first = await content.readany() if content.is_eof() else b""  # it is all here: nothing to time
     if content.at_eof() and len(first) <= max_bytes:
         return first
-    pieces, size = [first], len(first)
-    began = asyncio.get_running_loop().time()
+    pieces = [first]
+    size = await _read_pieces(content, pieces, max_bytes, arrival)
+    if size > max_bytes:
+        raise BodyTooLarge(_too_large(max_bytes, whose))
+    arrival.keep(size)
+    return b"".join(pieces)
+
+
+async def _read_pieces(
+    content: StreamReader, pieces: list[bytes], max_bytes: int, arrival: Arrival
+) -> int:
+    """Read the rest into *pieces*, or until they pass *max_bytes*; how many bytes that makes.
+
+    The time that it waits for its place is not the client's.
+    """
+    clock = asyncio.get_running_loop().time
+    size, began = len(pieces[0]), clock()
+    per_s = max(BODY_BYTES_PER_S, arrival.held_bytes / LONGEST_BODY_S)
     try:
         async with asyncio.timeout_at(began + BODY_S) as due:
             while size <= max_bytes and (piece := await content.readany()):
                 pieces.append(piece)
                 size += len(piece)
-                due.reschedule(began + BODY_S + size / BODY_BYTES_PER_S)
+                if size > SMALL_BYTES and not arrival.held_bytes:  # it did not say how long it is
+                    due.reschedule(None)
+                    asked = clock()
+                    await arrival.reserve(max(max_bytes, size))
+                    began += clock() - asked
+                    per_s = max(BODY_BYTES_PER_S, arrival.held_bytes / LONGEST_BODY_S)
+                due.reschedule(began + BODY_S + size / per_s)
     except TimeoutError:
         raise BadRequest(
-            f"of the body, {size} bytes arrived in {BODY_S + size / BODY_BYTES_PER_S:.0f} s:"
-            f" send at least {BODY_BYTES_PER_S} bytes a second"
+            f"of the body, {size} bytes arrived in {BODY_S + size / per_s:.0f} s:"
+            f" send at least {per_s:.0f} bytes a second"
         ) from None
-    if size > max_bytes:
-        raise BodyTooLarge(_too_large(max_bytes, whose))
-    return b"".join(pieces)
+    return size
 
 
 async def read_call(
@@ -117,11 +152,13 @@ async def read_call(
     now: float,
     next_seq: Callable[[], int],
     new_id: Callable[[], str],
+    arrival: Arrival,
     identity: Identity = ANYBODY,
 ) -> Call:
-    """The call that *request* asks for, not accepted yet.
+    """The call that *request* asks for, not accepted yet; *arrival* holds what its body takes.
 
-    Raises: BadRequest, UnknownUpstream, BodyTooLarge; Forbidden, where a key may not use what it names
+    Raises: BadRequest, UnknownUpstream, BodyTooLarge, QueueFull; Forbidden, where a key may not use
+            what it names
     """
     raw = request.raw_headers
     routing.check_path(path)
@@ -138,7 +175,8 @@ async def read_call(
             routing.choose(path, named=named, model=None, upstreams=settings.upstreams)
         )
     key = identity.key
-    body = await read_body(request, *_max_body(key, settings))
+    max_bytes, whose = _max_body(key, settings)
+    body = await read_body(request, max_bytes, arrival, whose)
     # An encoded one may be a hundred times as large as it looks.
     is_large = (
         len(body) > OFF_LOOP_BYTES
@@ -146,7 +184,7 @@ async def read_call(
         or _may_repeat_a_field(body)
     )
     if is_large:
-        digest, (model, wants_stream) = await asyncio.to_thread(_look_into, raw, body)
+        digest, (model, wants_stream) = await _off_loop(arrival, _look_into, raw, body)
     else:
         digest, (model, wants_stream) = _look_into(raw, body)
     route = routing.choose(path, named=named, model=model, upstreams=settings.upstreams)
@@ -154,7 +192,7 @@ async def read_call(
     upstream = route.upstream
     if key is not None:
         if key.models and (is_large or len(body) > CLOSE_LOOK_BYTES):
-            await asyncio.to_thread(check_allowed, key, upstream.name, path, raw, body)
+            await _off_loop(arrival, check_allowed, key, upstream.name, path, raw, body)
         else:
             check_allowed(key, upstream.name, path, raw, body)
     model = model or routing.model_in_path(path)
@@ -196,6 +234,14 @@ async def read_call(
         detached=options.detached,
         client_waited=options.wait_s > 0 or not options.detached,
     )  # fmt: skip
+
+
+async def _off_loop(arrival: Arrival, look: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What *look* returns, from a thread. Cancelled, it goes on, and so does what *arrival* holds."""
+    looking = asyncio.get_running_loop().run_in_executor(None, partial(look, *args, **kwargs))
+    arrival.until(looking)
+    await asyncio.wait((looking,))  # awaited itself, it would be cancelled while its thread runs on
+    return looking.result()
 
 
 def _on_disconnect(

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import hashlib
 import json
 import zlib
 from pathlib import Path
@@ -223,6 +224,51 @@ async def test_a_large_body_is_not_in_ram_while_its_call_waits_or_is_answered(ga
     assert held_bodies == [None] * 3
     assert [each.status for each in answers] == [200] * 3
     assert {each.body for each in upstream.requests} == {body}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_six_hundred_bodies_at_once_arrive_in_a_budget(
+    gateway_process, upstream, monkeypatch
+):
+    """600 MiB at once, of which 64 may be in RAM; each connection has a buffer besides."""
+    monkeypatch.setattr(client, "PATIENCE_S", 120.0)
+    budget = 64 * 2**20
+
+    async def echo_hash(request):
+        digest = hashlib.sha256(request.body).hexdigest()
+        await Answer(body=digest.encode())(request)
+
+    upstream.answer = echo_hash
+    bodies = [n.to_bytes(4) * 2**18 for n in range(600)]
+    reserved = [0.0]
+
+    async def watch(gw) -> None:
+        while True:
+            reserved.append((await gw.metrics())["gateway_arriving_body_bytes"])
+            await asyncio.sleep(0.1)
+
+    async def send(gw, body):
+        """Send it, again where the gateway says so: on a slow disk some wait for too long."""
+        while (answer := await gw.request("POST", "/v1/x", body=body)).status == 503:
+            assert answer.code == "queue_full"
+            await asyncio.sleep(int(answer.header("retry-after")))
+        return answer
+
+    async with gateway_process(limits={"max_arriving_bytes": budget}) as gw:
+        await gw.metrics()
+        before = resident_mb(gw.process.pid)
+        async with asyncio.timeout(200), asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(watch(gw))
+            answers = await asyncio.gather(*(send(gw, body) for body in bodies))
+            watching.cancel()
+        most = resident_mb(gw.process.pid)
+
+    assert {each.status for each in answers} == {200}
+    digests = [hashlib.sha256(body).hexdigest().encode() for body in bodies]
+    assert [each.body for each in answers] == digests
+    assert budget / 2 < max(reserved) <= budget
+    assert most - before < budget / 2**20 + 150
 
 
 @pytest.mark.slow

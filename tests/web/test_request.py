@@ -15,6 +15,7 @@ from gateway.call import Call, OnDisconnect
 from gateway.config import Config
 from gateway.errors import BadRequest, BodyTooLarge, UnknownUpstream
 from gateway.web import request as reading
+from gateway.web.arriving import Arrival, Arriving
 
 NOW = 1_800_000_000.0
 HOST = {"Host": "gw:80"}
@@ -58,6 +59,10 @@ def config(upstream: dict[str, Any] | None = None, **server: Any) -> Config:
     return Config(server=server, upstreams={"openai": table, "other": other})
 
 
+def arrival() -> Arrival:
+    return Arriving(lambda: 2**20).body()
+
+
 async def read(request: Any, settings: Config | None = None) -> Call:
     path, query = reading.split_target(request)
     return await reading.read_call(
@@ -69,6 +74,7 @@ async def read(request: Any, settings: Config | None = None) -> Call:
         now=NOW,
         next_seq=lambda: 7,
         new_id=lambda: "call_7",
+        arrival=arrival(),
     )
 
 
@@ -147,14 +153,14 @@ async def test_a_body_up_to_the_bound_is_whole(sizes):
     pieces = [bytes([n % 256]) * size for n, size in enumerate(sizes)]
     request, _ = asked("/v1/x", *pieces, headers={"Transfer-Encoding": "chunked"})
 
-    assert await reading.read_body(request, 100) == b"".join(pieces)
+    assert await reading.read_body(request, 100, arrival()) == b"".join(pieces)
 
 
 async def test_no_more_than_the_bound_is_ever_held():
     request, body = asked("/v1/x", *[b"x" * 40] * 10, headers={"Transfer-Encoding": "chunked"})
 
     with pytest.raises(BodyTooLarge, match="100"):
-        await reading.read_body(request, 100)
+        await reading.read_body(request, 100, arrival())
     assert body.reads == 3
 
 
@@ -179,7 +185,7 @@ async def test_a_client_that_asks_first_is_told_to_go_on_when_its_body_is_wanted
 
     request.writer.write = write
 
-    assert await reading.read_body(request, 100) == b"{}"
+    assert await reading.read_body(request, 100, arrival()) == b"{}"
     assert written == [b"HTTP/1.1 100 Continue\r\n\r\n"] * told
 
 

@@ -1,0 +1,130 @@
+"""How much of arriving request bodies is in RAM: a budget in bytes, and a line of those who wait for it.
+
+Invariants, held by `test_arriving.py`: what is reserved is never more than the budget; nobody is
+overtaken; what a body holds is given back exactly once, when nothing has its bytes any more.
+
+It cannot deadlock, because nobody waits while holding: a body reserves all that it may come to need
+in one step, its declared length, or as much as any body may have where it declares none, and gives
+back what it did not need. A body larger than the whole budget takes the whole budget, alone.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from gateway.errors import QueueFull
+
+SMALL_BYTES = 65_536  # a body up to this is not counted: its connection has a buffer of that size
+WAIT_S = 30.0  # in line; a client that is told to come back keeps no connection meanwhile
+RETRY_AFTER_S = 5.0
+
+
+class Arriving:
+    """The budget and the line. *budget* is asked anew each time: a reload may change it."""
+
+    def __init__(self, budget: Callable[[], int]) -> None:
+        self._budget = budget
+        self._line: OrderedDict[Arrival, tuple[int, asyncio.Future[None]]] = OrderedDict()
+        self.held_bytes = 0  #: reserved now
+
+    def body(self) -> "Arrival":
+        """A body that is about to arrive; it holds nothing yet."""
+        return Arrival(self)
+
+    def enter(self, arrival: "Arrival", wanted: int) -> asyncio.Future[None] | None:
+        """Reserve *wanted* bytes for *arrival*, now (None) or once the future is done."""
+        if not self._line and self._grant(arrival, wanted):
+            return None
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line[arrival] = wanted, future
+        return future
+
+    def leave(self, arrival: "Arrival") -> None:
+        """Wait no longer."""
+        if self._line.pop(arrival, None) is not None:
+            self._serve()
+
+    def give_back(self, held: int) -> None:
+        """Let others have *held* bytes."""
+        self.held_bytes -= held
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._line:
+            arrival, (wanted, future) = next(iter(self._line.items()))
+            if not self._grant(arrival, wanted):
+                return
+            del self._line[arrival]
+            if not future.done():
+                future.set_result(None)
+
+    def _grant(self, arrival: "Arrival", wanted: int) -> bool:
+        budget = self._budget()
+        held = min(wanted, budget)
+        if self.held_bytes + held > budget:
+            return False
+        arrival.held_bytes = held
+        self.held_bytes += held
+        return True
+
+
+class Arrival:
+    """What one body holds of the budget: a context that gives it back at its end, or later (`until`)."""
+
+    __slots__ = ("_arriving", "_holders", "held_bytes")
+
+    def __init__(self, arriving: Arriving) -> None:
+        self._arriving = arriving
+        self._holders = 1
+        self.held_bytes = 0
+
+    async def reserve(self, wanted: int) -> None:
+        """Wait in line until *wanted* bytes are free.
+
+        Cancelled, it leaves the line. (A client that leaves is noticed as long as its connection is
+        read from; one that has filled its buffer, when its turn comes.)
+
+        Raises: QueueFull, after `WAIT_S`
+        """
+        future = self._arriving.enter(self, wanted)
+        if future is None:
+            return
+        try:
+            async with asyncio.timeout(WAIT_S):
+                await future
+        except TimeoutError:
+            message = "the bodies that arrive hold all the memory that there is for them"
+            raise QueueFull(message, retry_after_s=RETRY_AFTER_S) from None
+        finally:
+            self._arriving.leave(self)
+
+    def keep(self, needed: int) -> None:
+        """Give back what is reserved beyond *needed* bytes."""
+        if needed < self.held_bytes:
+            unneeded, self.held_bytes = self.held_bytes - needed, needed
+            self._arriving.give_back(unneeded)
+
+    def until(self, done: "asyncio.Future[Any]") -> None:
+        """Hold it at least until *done* is, however this context ends: the bytes are there so long."""
+        self._holders += 1
+        done.add_done_callback(self._let_go)
+
+    def _let_go(self, done: "asyncio.Future[Any] | None" = None) -> None:
+        if done is not None and not done.cancelled():
+            done.exception()  # whoever waited for it may have left
+        self._holders -= 1
+        if not self._holders:
+            self.keep(0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._let_go()
