@@ -6,6 +6,7 @@ Lists have a connection and a time limit of their own, and so have those for whi
 looked for: a slow one delays no body, no single call and nobody's first page.
 """
 
+import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -278,7 +279,11 @@ async def _read(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
+    abandoned = False
+
     def transaction(raw: sqlite3.Connection) -> T:
+        if abandoned:  # while it waited for those before it: it costs those after it nothing
+            raise asyncio.CancelledError
         raw.execute("BEGIN")
         try:
             return select(raw, *args, **kwargs)
@@ -288,5 +293,8 @@ async def _read(
 
     try:
         return await in_thread(connection, transaction)
+    except asyncio.CancelledError:
+        abandoned = True
+        raise
     except sqlite3.Error as error:
         raise JournalUnavailable(f"the journal cannot be read: {error}") from error

@@ -4,8 +4,25 @@ Rights hang on the route that the router resolved to, never on the text of a pat
 spells its target, it needs what the handler it reaches needs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
+
+from gateway.journal.filters import PAGING
+
+
+def never(_: Collection[str]) -> bool:
+    """It reads little."""
+    return False
+
+
+def always(_: Collection[str]) -> bool:
+    """It reads much."""
+    return True
+
+
+def when_filtered(parameters: Collection[str]) -> bool:
+    """A page of a list is short unless calls have to be looked for."""
+    return not PAGING.union(("limit", "order")).issuperset(parameters)
 
 
 class Access(NamedTuple):
@@ -17,11 +34,15 @@ class Access(NamedTuple):
     of_calls: bool = False
     public: bool = False  #: open to everybody, also where keys are required
     audit: str | None = None  #: action under which a success is written to the audit trail
+    #: whether it may read much of the journal, by the names in its query: each identity has only a
+    #: few such requests at a time
+    reads_much: Callable[[Collection[str]], bool] = never
 
 
 PUBLIC = Access("", public=True)
 ANY = Access("")
 READ_CALLS = Access("read", of_calls=True)
+SEARCH_CALLS = READ_CALLS._replace(reads_much=always)
 READ_ALL = Access("read-all")
 ADMIN = Access("admin")
 
@@ -44,9 +65,9 @@ ROUTES: Mapping[str, Access] = {
     "POST /-/session": PUBLIC,
     "DELETE /-/session": ANY,
     "GET /-/openapi.json": ANY,
-    "GET /-/calls": READ_CALLS,
-    "GET /-/calls/count": READ_CALLS,
-    "GET /-/calls/export": READ_CALLS._replace(audit="calls.exported"),
+    "GET /-/calls": READ_CALLS._replace(reads_much=when_filtered),
+    "GET /-/calls/count": SEARCH_CALLS,
+    "GET /-/calls/export": SEARCH_CALLS._replace(audit="calls.exported"),
     "GET /-/calls/{id}": READ_CALLS,
     "GET /-/calls/{id}/request": READ_CALLS,
     "GET /-/calls/{id}/response": READ_CALLS,
@@ -57,11 +78,11 @@ ROUTES: Mapping[str, Access] = {
     "POST /-/calls/{id}/cancel": _operates("call.cancelled"),
     "POST /-/calls/{id}/replay": _operates("call.replayed"),
     "DELETE /-/calls/{id}": _operates("call.deleted"),
-    "POST /-/calls/cancel": _operates("calls.cancelled"),
-    "POST /-/calls/replay": _operates("calls.replayed"),
-    "POST /-/calls/delete": _operates("calls.deleted"),
+    "POST /-/calls/cancel": _operates("calls.cancelled")._replace(reads_much=always),
+    "POST /-/calls/replay": _operates("calls.replayed")._replace(reads_much=always),
+    "POST /-/calls/delete": _operates("calls.deleted")._replace(reads_much=always),
     "GET /-/events": READ_CALLS,  # without read-all, of its own calls only
-    "GET /-/stats": READ_ALL,
+    "GET /-/stats": READ_ALL._replace(reads_much=always),
     "GET /-/metrics": READ_ALL,
     "GET /-/upstreams": READ_ALL,
     "GET /-/upstreams/{name}": READ_ALL,

@@ -93,7 +93,7 @@ class _Own:
         """What *handler* answers, or why it is not asked."""
         try:
             await self._authorize(request)
-            with self._gate.watching(request):
+            with self._gate.watching(request), self._gate.one_of_few(request):
                 return await _done(request, handler, self._gate)
         except GatewayError as error:
             elsewhere = login.lead_there(request) if isinstance(error, Unauthorized) else None

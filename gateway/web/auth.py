@@ -7,7 +7,7 @@ goes wrong while it is checked is 401, never an empty identity; rights hang on t
 
 import asyncio
 import re
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
@@ -18,7 +18,7 @@ from aiohttp.web_request import BaseRequest
 from pydantic import JsonValue
 
 from gateway import config
-from gateway.errors import AuthThrottled, Forbidden, NotFound, Unauthorized
+from gateway.errors import AuthThrottled, Forbidden, KeyLimit, NotFound, Unauthorized
 from gateway.journal.redaction import redact_query
 from gateway.journal.shapes import Json
 from gateway.web import headers
@@ -33,6 +33,8 @@ log = structlog.get_logger()
 
 PER_ADDRESS, IN_ALL = 20, 500  # wrong keys a minute, before the answer is 429
 STILL_VALID_S = 1.0  # between two looks at the key of what stays open
+MUCH_AT_ONCE = 4  # requests of one key that may read much of the journal; …
+MUCH_AT_ONCE_BY_PEOPLE = 16  # … of the dashboard, which asks up to six things at once, and commands
 ADDRESSES = 10_000  # whose wrong keys are counted at a time
 
 IDENTITY: web.RequestKey[Identity] = web.RequestKey("identity", Identity)
@@ -109,6 +111,7 @@ class Gate:
         self._client_of = client_of
         self._audit = audit
         self._open: dict[str, list[web.Request]] = {}  # being answered, by the id of their key
+        self._reading_much: Counter[str] = Counter()  # requests being answered, by actor
 
     # 1 -- who asks
 
@@ -191,6 +194,31 @@ class Gate:
         if asked is not None:
             detail["body"] = asked
         return self._audit.record(identity.actor, access.audit, target, detail)
+
+    @contextmanager
+    def one_of_few(self, request: web.Request) -> Iterator[None]:
+        """While *request* is answered: if it may read much, it is one of the few its asker has.
+
+        Raises: KeyLimit
+        """
+        access, identity = self._access(request), request.get(IDENTITY)
+        if access is None or identity is None or not access.reads_much(request.query.keys()):
+            yield
+            return
+        reading, actor = self._reading_much, identity.actor
+        is_program = identity.key is not None and not identity.by_session
+        most = MUCH_AT_ONCE if is_program else MUCH_AT_ONCE_BY_PEOPLE
+        if reading[actor] >= most:
+            raise KeyLimit(
+                f"{most} searches, counts, exports or bulk actions are under way already"
+            )
+        reading[actor] += 1
+        try:
+            yield
+        finally:
+            reading[actor] -= 1
+            if not reading[actor]:
+                del reading[actor]
 
     @contextmanager
     def watching(self, request: web.Request) -> Iterator[None]:

@@ -1,6 +1,8 @@
 """Reading the journal: lists, single calls, bodies."""
 
+import asyncio
 import sqlite3
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.call import PART_BYTES, Options, Outcome, Status
 from gateway.errors import BadRequest, Gone, JournalDamaged, JournalUnavailable
+from gateway.journal.connection import in_thread
 from gateway.journal.filters import Cursor, Filters, read_filters, read_selection
 from gateway.journal.reader import Reader, open_reader
 from gateway.journal.records import CallRow, columns
@@ -362,6 +365,23 @@ async def test_a_reader_sees_what_is_committed_while_it_is_open(
     assert await numbers(reader) == []
     recorded.connection.execute("COMMIT")
     assert await numbers(reader) == [1]
+
+
+async def test_a_reading_that_nobody_waits_for_any_more_is_not_done(reader: Reader) -> None:
+    """Else whoever asks and hangs up, again and again, has the thread for itself."""
+    go_on, statements = threading.Event(), list[str]()
+    await in_thread(reader._lists, lambda raw: raw.set_trace_callback(statements.append))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(in_thread(reader._lists, lambda _: go_on.wait(10)))
+        left = tasks.create_task(reader.calls(Filters()))
+        await asyncio.sleep(0)
+        left.cancel()
+        await asyncio.wait([left])
+        tasks.create_task(reader.calls(Filters()))
+        await asyncio.sleep(0)
+        go_on.set()
+
+    assert statements.count("BEGIN") == 1
 
 
 async def test_a_reader_never_writes_nor_holds_a_checkpoint_up(

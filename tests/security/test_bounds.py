@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.web import app, request, sessions
+from gateway.web import app, auth, request, sessions
 from tests import client, http1
 from tests.security.keys import REQUIRED, by, make_key, token
 from tests.steps import Answer, Gate, held
@@ -147,6 +147,57 @@ async def test_a_body_for_the_gateway_itself_is_small_and_comes_in_time(gateway,
 
     assert (large.status, large.code) == (413, "body_too_large")
     assert [each.status for each in dripped] == [400] * 4
+
+
+# -- readings that take long
+
+
+async def unread_exports(gw, key, number):
+    """Begin so many exports, and read only their heads."""
+    exports = [await gw.send("GET", "/-/calls/export", headers=by(key)) for _ in range(number)]
+    assert [(await each.read_head()).status for each in exports] == [200] * number
+    return exports
+
+
+async def test_one_key_holds_a_few_long_readings_and_no_others_up(gateway, upstream):
+    long = [
+        ("GET", "/-/calls?q=word"), ("GET", "/-/calls?status=queued&limit=1"),
+        ("GET", "/-/calls/count"), ("GET", "/-/calls/export"), ("GET", "/-/stats"),
+        ("POST", "/-/calls/cancel?dry_run=true"), ("POST", "/-/calls/replay?dry_run=true"),
+        ("POST", "/-/calls/cancel?tag=a:b"),
+    ]  # fmt: skip
+    upstream.answer = Answer(body=b"x" * 8_000_000)
+    async with gateway(auth=REQUIRED) as gw:
+        key, other = [(await make_key(gw, "relay", "operate-all"))["key"] for _ in range(2)]
+        answer = await gw.chat(headers=by(key))
+        exports = await unread_exports(gw, key, 4)
+        refused = [await gw.request(*each, headers=by(key)) for each in long]
+        short = [
+            await gw.request("GET", target, headers=by(key))
+            for target in ("/-/calls?limit=5&order=asc", f"/-/calls/{answer.call_id}")
+        ]
+        others = [await gw.request(*each, headers=by(other)) for each in long]
+        for each in exports:
+            each.hang_up()
+        async with asyncio.timeout(10):
+            while (await gw.request(*long[0], headers=by(key))).status != 200:
+                pass
+
+    assert {(each.status, each.code) for each in refused} == {(429, "key_limit")}
+    assert {each.header("retry-after") for each in refused} == {"1"}
+    assert {each.status for each in (*short, *others)} == {200}
+
+
+async def test_people_and_commands_may_hold_more(gateway, upstream, monkeypatch):
+    monkeypatch.setattr(auth, "MUCH_AT_ONCE_BY_PEOPLE", 5)
+    upstream.answer = Answer(body=b"x" * 8_000_000)
+    async with gateway() as gw:
+        await gw.chat()
+        for key in (token(gw), None):
+            shown = by(key) if key else []
+            exports = [await gw.send("GET", "/-/calls/export", headers=shown) for _ in range(6)]
+            heads = [(await each.read_head()).status for each in exports]
+            assert heads == [200] * 5 + [429]
 
 
 # -- signing in
