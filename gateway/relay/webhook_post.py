@@ -8,10 +8,12 @@ of an answer only the status counts, and no more than 64 KiB is read. Every fail
 import asyncio
 import socket
 import ssl
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -23,7 +25,9 @@ from gateway.relay.addresses import why_refused
 
 WITHIN_S = 20.0  # from the first look at the name to the end of the answer
 ANSWER_BYTES = 65_536
-LOOKUPS = 8  # at a time; a name server that is silent holds up no others
+LOOKUPS = 32  # at a time, of names that were not found the last time, or never looked for; …
+LOOKUPS_OF_KNOWN = 8  # … of the others: whose name server is silent holds up none of these
+KNOWN_NAMES = 10_000
 
 
 class AddressRefused(OSError):
@@ -99,7 +103,7 @@ async def open_poster(
             raise AddressRefused("it is this gateway")
         return socket.socket(family, kind, protocol)
 
-    resolver = resolver or _Resolver()
+    resolver = resolver or NameResolver()
     public = _connector(resolver, open_socket, trust)
     anywhere = _connector(resolver, None, trust)
     try:
@@ -165,19 +169,36 @@ def _is_ours(family: int, address: tuple[str, int]) -> bool:
         return bool(probe.getsockname()[0] == address[0])
 
 
-class _Resolver(AbstractResolver):
-    """Looks names up in threads of its own: those of the event loop are for calls."""
+class NameResolver(AbstractResolver):
+    """Looks names up in threads of its own: those of the event loop are for calls.
 
-    def __init__(self) -> None:
+    A thread cannot be stopped, and a silent name server holds one for up to a minute. So names that
+    were found the last time have threads that no others get.
+    """
+
+    def __init__(self, lookup: Callable[..., Any] = socket.getaddrinfo) -> None:
+        self._lookup = lookup
         self._threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="webhook-lookup")
+        self._threads_of_known = ThreadPoolExecutor(LOOKUPS_OF_KNOWN, "webhook-lookup-known")
+        self._known: OrderedDict[str, None] = OrderedDict()  # the latest last
 
     @override
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._threads, socket.getaddrinfo, host, port, family, socket.SOCK_STREAM
+        threads = self._threads_of_known if host in self._known else self._threads
+        looking = asyncio.get_running_loop().run_in_executor(
+            threads, self._lookup, host, port, family, socket.SOCK_STREAM
         )
+        try:
+            found = await looking
+        except BaseException:  # not found, or given up
+            self._known.pop(host, None)
+            raise
+        self._known[host] = None
+        self._known.move_to_end(host)
+        if len(self._known) > KNOWN_NAMES:
+            self._known.popitem(last=False)
         return [
             ResolveResult(
                 hostname=host, host=str(address[0]), port=int(address[1]), family=kind,
@@ -188,4 +209,5 @@ class _Resolver(AbstractResolver):
 
     @override
     async def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._threads_of_known):
+            threads.shutdown(wait=False, cancel_futures=True)

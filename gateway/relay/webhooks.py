@@ -10,7 +10,7 @@ Source: Standard Webhooks 1.0
 
 import asyncio
 import random
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -40,6 +40,8 @@ from gateway.relay.webhook_schedule import DELAYS_S, SLOW_DOWN, next_try, pause_
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 64  # tries in flight
+TO_STRANGERS = 48  # of them, to those that did not answer the last time, or were never asked
+ACQUAINTANCES = 10_000  # receivers that are known to answer
 AT_ONE_RECEIVER = 4  # and one, at one that did not answer the last time
 LOOK_AGAIN_S = 1.0  # the record of the call's end is on its way to the journal
 
@@ -65,6 +67,8 @@ def destination_of(webhook: str, settings: config.Webhooks) -> Destination:
 class _Receiver:
     """One server that is told of calls."""
 
+    authority: str  #: host and port
+    stranger: bool  #: it did not answer the last time, or was never asked
     waiting: "deque[_Delivery]" = field(default_factory=deque)  #: due
     in_flight: int = 0
     deliveries: int = 0  #: that are not over
@@ -91,6 +95,7 @@ class _Delivery:
     attempts: int
     step: int
     timer: asyncio.TimerHandle | None = None
+    to_stranger: bool = False  #: while it is in flight
 
 
 class Webhooks:
@@ -107,6 +112,7 @@ class Webhooks:
         rng: random.Random,
         delays_s: Sequence[float] = DELAYS_S,
         at_once: int = AT_ONCE,
+        to_strangers: int = TO_STRANGERS,
         look_again_s: float = LOOK_AGAIN_S,
     ) -> None:
         self._journal = journal
@@ -117,13 +123,17 @@ class Webhooks:
         self._rng = rng
         self._delays_s = delays_s
         self._at_once = at_once
+        self._most_to_strangers = to_strangers
         self._look_again_s = look_again_s
         self._loop = asyncio.get_running_loop()
         self._tasks: asyncio.TaskGroup | None = None
         self._open: dict[int, _Delivery] = {}  # by seq
         self._receivers: dict[str, _Receiver] = {}  # by host and port
-        self._held: deque[_Receiver] = deque()
+        self._held: tuple[deque[_Receiver], deque[_Receiver]] = (deque(), deque())  # [stranger]
         self._in_flight = 0
+        self._to_strangers = 0  # of those in flight
+        self._answered: OrderedDict[str, None] = OrderedDict()  # authorities, the latest last
+        self._resending: dict[int, asyncio.Future[None]] = {}  # by seq
 
     async def run(self) -> None:
         """Take up what is pending, and send what becomes due, until cancelled.
@@ -152,10 +162,27 @@ class Webhooks:
     async def send_again(self, record: CallRecord) -> None:
         """Send the message of a final call with a webhook, now; from there on by the schedule.
 
+        However often that is asked for while it is due or on its way, it is sent once.
+
         Raises: BadRequest, where it may not be sent any more; JournalUnavailable
         """
         assert record.row.webhook is not None
         destination_of(record.row.webhook, self._settings())
+        while (same := self._resending.get(record.seq)) is not None:
+            await asyncio.wait((same,))
+        delivery = self._open.get(record.seq)
+        if delivery is not None and delivery.timer is None:
+            delivery.step = 0  # it is due, or on its way: that is the one
+            return
+        ours = self._resending[record.seq] = self._loop.create_future()
+        try:
+            await self._begin_again(record)
+        finally:
+            del self._resending[record.seq]
+            ours.set_result(None)
+
+    async def _begin_again(self, record: CallRecord) -> None:
+        assert record.row.webhook is not None
         await self._journal.work(begin_again(record.seq, now_ms=int(self._now() * 1000)))
         current = await self._reader.call(record.id)
         if current is None or current.delivery is None:
@@ -177,8 +204,9 @@ class Webhooks:
         timers += [receiver.pause for receiver in self._receivers.values()]
         for timer in filter(None, timers):
             timer.cancel()
-        self._open, self._receivers, self._in_flight = {}, {}, 0
-        self._held.clear()
+        self._open, self._receivers, self._in_flight, self._to_strangers = {}, {}, 0, 0
+        for held in self._held:
+            held.clear()
 
     async def _pending(self) -> list[PendingDelivery]:
         while True:
@@ -190,7 +218,10 @@ class Webhooks:
 
     def _take_up(self, pending: PendingDelivery, after_s: float) -> None:
         authority = pending.url.partition("://")[2].partition("/")[0].lower()
-        receiver = self._receivers.setdefault(authority, _Receiver())
+        receiver = self._receivers.get(authority)
+        if receiver is None:
+            receiver = _Receiver(authority, stranger=authority not in self._answered)
+            self._receivers[authority] = receiver
         receiver.deliveries += 1
         delivery = self._open[pending.seq] = _Delivery(
             pending.seq, pending.call_id, pending.url, receiver, pending.attempts, pending.step
@@ -211,23 +242,32 @@ class Webhooks:
     def _start(self, receiver: _Receiver) -> None:
         """Send what is due at *receiver* as far as both bounds allow."""
         while receiver.waiting and receiver.is_free:
-            if self._tasks is None or self._in_flight >= self._at_once:
+            if self._tasks is None or not self._has_room(receiver.stranger):
                 if not receiver.held:
                     receiver.held = True
-                    self._held.append(receiver)
+                    self._held[receiver.stranger].append(receiver)
                 return
             delivery = receiver.waiting.popleft()
+            delivery.to_stranger = receiver.stranger
             receiver.in_flight += 1
             self._in_flight += 1
+            self._to_strangers += delivery.to_stranger
             self._tasks.create_task(self._carry(delivery), name=message_id(delivery.call_id))
 
+    def _has_room(self, stranger: bool) -> bool:
+        """Whether one more may be in flight. Names that lead nowhere leave room for all others."""
+        if self._in_flight >= self._at_once:
+            return False
+        return not stranger or self._to_strangers < self._most_to_strangers
+
     def _start_held(self) -> None:
-        for _ in range(len(self._held)):
-            if self._in_flight >= self._at_once:
-                return
-            receiver = self._held.popleft()
-            receiver.held = False
-            self._start(receiver)
+        for stranger, held in enumerate(self._held):
+            for _ in range(len(held)):
+                if not self._has_room(bool(stranger)):
+                    break
+                receiver = held.popleft()
+                receiver.held = False
+                self._start(receiver)
 
     def _resume(self, receiver: _Receiver) -> None:
         receiver.pause = None
@@ -245,6 +285,7 @@ class Webhooks:
             log.exception("webhook_crashed", call_id=delivery.call_id)
         delivery.receiver.in_flight -= 1
         self._in_flight -= 1
+        self._to_strangers -= delivery.to_stranger
         if after_s is None:
             self._forget(delivery)
         else:
@@ -301,7 +342,12 @@ class Webhooks:
         return await self._poster.post(to.url, body, headers, anywhere=to.anywhere)
 
     def _heard(self, receiver: _Receiver, reply: Reply) -> None:
-        receiver.silent = reply.status is None
+        receiver.silent = receiver.stranger = reply.status is None
+        self._answered.pop(receiver.authority, None)
+        if not receiver.stranger:
+            self._answered[receiver.authority] = None
+            if len(self._answered) > ACQUAINTANCES:
+                self._answered.popitem(last=False)
         receiver.slow = receiver.slow + 1 if reply.status in SLOW_DOWN else 0
         if receiver.pause is None and (
             after_s := pause_s(reply, times=receiver.slow, now=self._now())

@@ -2,10 +2,12 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import random
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,7 +26,8 @@ from gateway.call import Call, Options, Status
 from gateway.errors import BadRequest
 from gateway.journal.reader import Reader, open_reader
 from gateway.journal.writer import Journal
-from gateway.relay.webhook_post import open_poster
+from gateway.relay import webhook_post
+from gateway.relay.webhook_post import NameResolver, open_poster
 from gateway.relay.webhook_schedule import DELAYS_S
 from gateway.relay.webhooks import AT_ONE_RECEIVER, Webhooks
 from tests import certificates
@@ -598,6 +601,50 @@ async def test_all_together_are_bounded_and_the_others_wait_their_turn(bench, re
         assert delivery.status == "delivered"
 
 
+async def test_receivers_that_never_answer_leave_room_for_those_that_do(bench, receiver):
+    """However many there are, each under a name of its own."""
+    async with contextlib.AsyncExitStack() as stack:
+        silent = [
+            await stack.enter_async_context(ScriptedUpstream(answer=hang())) for _ in range(4)
+        ]
+        it = await stack.enter_async_context(bench(at_once=3, to_strangers=2))
+        await it.wait_over(await it.finish(1, hook(receiver)))
+        for seq, each in enumerate(silent, 2):
+            await it.finish(seq, hook(each))
+        await silent[1].wait_hits(1)
+        delivery = await it.wait_over(await it.finish(9, hook(receiver)))
+
+        assert delivery.status == "delivered"
+        assert [each.hits for each in silent] == [1, 1, 0, 0]
+
+
+async def test_names_that_nobody_answers_for_hold_up_no_known_ones(monkeypatch):
+    go_on, looking = threading.Event(), threading.Semaphore(0)
+
+    def lookup(host, *_):
+        if host.startswith("hole"):
+            looking.release()
+            go_on.wait(10)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))]
+
+    monkeypatch.setattr(webhook_post, "LOOKUPS", 2)
+    names = NameResolver(lookup)
+    await names.resolve("known.example", 443)
+    async with asyncio.TaskGroup() as tasks:
+        for n in range(4):
+            tasks.create_task(names.resolve(f"hole{n}.example", 443))
+        for _ in range(2):
+            await asyncio.to_thread(looking.acquire)
+        stranger = tasks.create_task(names.resolve("new.example", 443))
+        found = [await names.resolve("known.example", 443) for _ in range(2)]
+        waits = not stranger.done()
+        go_on.set()
+    await names.close()
+
+    assert [each[0]["host"] for each in found] == ["192.0.2.1"] * 2
+    assert waits
+
+
 # restarts, outages, deletions
 
 
@@ -726,3 +773,21 @@ async def test_one_that_is_on_its_way_begins_its_schedule_anew(bench, receiver):
         delivery = await it.wait_over(call)
 
     assert (delivery.status, delivery.attempts) == ("failed", 1)
+
+
+async def test_however_often_it_is_asked_for_while_on_its_way_it_is_sent_once(bench, receiver):
+    gate = Gate()
+    receiver.script = [200, held(gate)]
+    async with bench() as it:
+        call = await it.finish(1, hook(receiver))
+        await it.wait_over(call)
+        record = await it.reader.call(call.id)
+        await asyncio.gather(*(it.webhooks.send_again(record) for _ in range(5)))
+        await receiver.wait_hits(2)
+        for _ in range(5):
+            await it.webhooks.send_again(record)
+        gate.open()
+        delivery = await it.wait_over(call)
+
+    assert (delivery.status, delivery.attempts) == ("delivered", 2)
+    assert receiver.hits == 2
