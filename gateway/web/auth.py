@@ -32,7 +32,7 @@ from gateway.web.limits import Minute
 log = structlog.get_logger()
 
 PER_ADDRESS, IN_ALL = 20, 500  # wrong keys a minute, before the answer is 429
-STILL_VALID_S = 1.0  # between two looks at the key of what stays open
+STILL_VALID_S = 1.0  # between two looks at the key and the session of what stays open
 MUCH_AT_ONCE = 4  # requests of one key that may read much of the journal; …
 MUCH_AT_ONCE_BY_PEOPLE = 16  # … of the dashboard, which asks up to six things at once, and commands
 ADDRESSES = 10_000  # whose wrong keys are counted at a time
@@ -63,6 +63,10 @@ class Sessions(Protocol):
 
     def identify(self, request: BaseRequest) -> Identity | None:
         """Whose session a cookie of *request* names."""
+        ...
+
+    def is_open(self, name: bytes) -> bool:
+        """Whether that session (`Identity.session`) opens anything."""
         ...
 
 
@@ -217,26 +221,25 @@ class Gate:
             yield
         finally:
             reading[actor] -= 1
-            if not reading[actor]:
-                del reading[actor]
 
     @contextmanager
     def watching(self, request: web.Request) -> Iterator[None]:
-        """While *request* is answered: its connection ends as soon as its key is revoked, or expires."""
+        """While *request* is answered: its connection ends with the key or the session that opened it."""
         identity = request.get(IDENTITY)
-        if identity is None or identity.key is None:
+        if identity is None or (identity.key is None and not identity.by_session):
             yield
             return
-        loop, key_id = asyncio.get_running_loop(), identity.key.id
+        loop = asyncio.get_running_loop()
 
         def look() -> None:
-            if self._keys.valid(key_id) is not None:
+            if self._is_valid(identity):
                 timers.append(loop.call_later(STILL_VALID_S, look))
             elif request.transport is not None:
                 request.transport.close()
 
         timers = deque([loop.call_later(STILL_VALID_S, look)], maxlen=1)
-        open_here = self._open.setdefault(identity.key.id, [])
+        key_id = "" if identity.key is None else identity.key.id
+        open_here = self._open.setdefault(key_id, [])
         open_here.append(request)
         try:
             yield
@@ -244,7 +247,12 @@ class Gate:
             timers[0].cancel()
             open_here.remove(request)
             if not open_here:
-                self._open.pop(identity.key.id, None)
+                self._open.pop(key_id, None)
+
+    def _is_valid(self, identity: Identity) -> bool:
+        if identity.key is not None and self._keys.valid(identity.key.id) is None:
+            return False
+        return identity.session is None or self._sessions.is_open(identity.session)
 
     def hang_up(self, key_id: str, but: web.Request) -> None:
         """End what that key has open here, except *but*."""

@@ -16,7 +16,12 @@ class Identity:
     actor: str  #: as the audit trail names them
     scopes: frozenset[str]  #: all of them, those included by others too
     key: Key | None = None  #: whose bounds apply
-    by_session: bool = False  #: the browser sent a cookie by itself
+    session: bytes | None = None  #: whose cookie the browser sent by itself
+
+    @property
+    def by_session(self) -> bool:
+        """Whether nothing but a cookie says who this is."""
+        return self.session is not None
 
     def has(self, scope: str) -> bool:
         """Whether *scope* is among theirs."""

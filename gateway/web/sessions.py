@@ -1,8 +1,8 @@
 """The dashboard's sessions: a gateway key is shown once, a cookie stands for it from then on.
 
-Invariants: a session is worth its key, looked at anew at every request, and ends with it; only the
-hash of its id is kept, and it lives in RAM: a restart signs everybody out. It opens nothing but
-`/-/`, and never travels upstream.
+Invariants: a session is worth its key, looked at anew at every request, and ends with it; what it
+has open ends with the session. Only the hash of its id is kept, and it lives in RAM: a restart
+signs everybody out. It opens nothing but `/-/`, and never travels upstream.
 """
 
 import asyncio
@@ -71,7 +71,12 @@ class Sessions:
             return None
         session.seen = now
         identity = HOST if key is None else of_key(key)
-        return replace(identity, actor=f"session:{identity.actor}", by_session=True)
+        return replace(identity, actor=f"session:{identity.actor}", session=name)
+
+    def is_open(self, name: bytes) -> bool:
+        """Whether the session of that name opens anything; looking at it does not prolong it."""
+        session = self._sessions.get(name)
+        return session is not None and not session.is_over(self._monotonic())
 
     def begin(self, identity: Identity, request: BaseRequest, response: web.StreamResponse) -> None:
         """Give the browser that sent *request* a new session of that key."""

@@ -6,8 +6,11 @@ from urllib.parse import urlencode
 
 import pytest
 
+from gateway.web import auth
+from gateway.web.sessions import IDLE_S
 from tests.client import Exchange
 from tests.security.keys import REQUIRED, by, chat, make_key, token
+from tests.steps import Gate, stream
 
 FORM = [("Content-Type", "application/x-www-form-urlencoded")]
 
@@ -175,6 +178,44 @@ async def test_a_session_ends_by_itself(gateway, idle_s, since_start_s, status):
         answer = await gw.request("GET", "/-/session", headers=[cookie])
 
     assert answer.status == status
+
+
+@pytest.mark.parametrize("end", ["signing out", "idle", "signing in again"])
+@pytest.mark.parametrize("whose", ["key", "host"])
+async def test_what_a_session_has_open_ends_with_it(gateway, upstream, monkeypatch, whose, end):
+    """Its event streams and followed answers; those of another session of the same key go on."""
+    monkeypatch.setattr(auth, "STILL_VALID_S", 0.02)
+    gate = Gate()
+    upstream.answer = stream([b"one", b"two"], gate=gate)
+    async with gateway(auth=REQUIRED) as gw:
+        key = token(gw) if whose == "host" else (await make_key(gw, "admin"))["key"]
+        cookie = cookie_of(await sign_in(gw, key))
+        sessions = gw.service.guard.sessions
+        (session,) = sessions._sessions.values()
+        other = cookie_of(await sign_in(gw, key))
+        call = await gw.send_chat(stream=True, headers=by(token(gw)))
+        gate.release()
+        await call.read_until(b"one")
+        watched = []
+        for each in (cookie, other):
+            for target in ("events", f"calls/{call.call_id}/response?follow=true"):
+                watched.append(await gw.send("GET", f"/-/{target}", headers=[each]))
+                await watched[-1].read_until(b"hello" if target == "events" else b"one")
+        if end == "signing out":
+            await gw.request("POST", "/-/ui/logout", headers=[cookie])
+        elif end == "idle":
+            session.seen -= IDLE_S
+        else:
+            await sign_in(gw, key, cookie)
+        for each in watched[:2]:
+            await each.read()
+        gate.open()
+        await watched[3].read()
+        await call.read()
+        await watched[2].read_until(b'"status":"succeeded"')
+
+    assert [each.complete for each in (watched[1], watched[3], call)] == [False, True, True]
+    assert b"bye" not in watched[0].body
 
 
 OURS = "http://127.0.0.1:{port}"
