@@ -335,7 +335,8 @@ async def _open(service: Service, now: Callable[[], float]) -> AsyncIterator[Non
         new_id = IdSource(now).new_call_id
         replays = replaying.Replays(
             relay=relay, reader=reader, settings=lambda: service.settings,
-            next_seq=journal.next_seq, new_id=new_id, now=now, check_key=guard.check_replay,
+            next_seq=journal.next_seq, new_id=new_id, now=now,
+            keys_of=guard.keys_of_replay, admit=guard.admit_replay,
         )  # fmt: skip
         app = service.app = make_app(
             [

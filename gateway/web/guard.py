@@ -12,9 +12,9 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from gateway import config
-from gateway.call import Call, Headers, header
+from gateway.call import Headers, header
 from gateway.decoding import Decoder
-from gateway.errors import BodyTooLarge, Forbidden
+from gateway.errors import Forbidden
 from gateway.journal.keys import Key, matches
 from gateway.journal.reader import Reader
 from gateway.journal.writer import Journal
@@ -56,22 +56,15 @@ class Guard:
             *audit.routes(),
         ]
 
-    def check_replay(self, call: Call, by: Identity | None) -> None:
-        """Refuse to send *call* again where its client's key, or who asks for it, may not.
-
-        Raises: Forbidden, BodyTooLarge, KeyLimit
-        """
+    def keys_of_replay(self, key_id: str | None, by: Identity | None) -> tuple[Key, ...]:
+        """Whose bounds a call of the key *key_id* has to keep when *by* sends it again."""
         by_key = None if by is None else by.key
-        request = call.request
-        for key in (by_key, self.ring.valid(call.key_id)):
-            if key is not None:
-                if key.max_body_bytes is not None and request.body_bytes > key.max_body_bytes:
-                    raise BodyTooLarge(f"this key's max_body_bytes is {key.max_body_bytes}")
-                check_allowed(
-                    key, call.upstream, request.path, request.headers, request.body or b""
-                )
-        if by_key is not None:
-            self.limits.admit(by_key)
+        return tuple(key for key in (by_key, self.ring.valid(key_id)) if key is not None)
+
+    def admit_replay(self, by: Identity | None) -> None:
+        """Count it. Raises: KeyLimit."""
+        if by is not None and by.key is not None:
+            self.limits.admit(by.key)
 
 
 async def make_guard(

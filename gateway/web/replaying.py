@@ -17,17 +17,21 @@ from gateway import config
 from gateway.call import Call, Headers, OnDisconnect, Options, Request, header
 from gateway.errors import BadRequest, BodyTooLarge, Conflict, Gone
 from gateway.journal.bodies import request_body
+from gateway.journal.keys import Key
 from gateway.journal.reader import Reader
 from gateway.journal.records import CallRecord, CallRow, header_fields
 from gateway.journal.redaction import REDACTED, has_secret_parameter
 from gateway.relay.live_call import LiveCall
 from gateway.relay.relay import Relay
 from gateway.relay.upstream import CREDENTIALS
-from gateway.web import allowed, headers, routing
+from gateway.web import allowed, headers, members, routing
 from gateway.web.auth import IDENTITY
 from gateway.web.calls import pending, settled
+from gateway.web.guard import check_allowed
 from gateway.web.identity import Identity
 from gateway.web.request import OFF_LOOP_BYTES
+
+MOST_CHANGED = 400_000  # values, and what is between them: a parser holds up all for 0.2 s at most
 
 
 class Changes(BaseModel):
@@ -58,7 +62,8 @@ class Replays:
     next_seq: Callable[[], int]
     new_id: Callable[[], str]
     now: Callable[[], float]
-    check_key: Callable[[Call, Identity | None], None]
+    keys_of: Callable[[str | None, Identity | None], tuple[Key, ...]]  #: (its key, who asks)
+    admit: Callable[[Identity | None], None]
 
     def check(self, changes: Changes) -> None:
         """Refuse what no call can be replayed with. Raises: UnknownUpstream."""
@@ -85,26 +90,36 @@ class Replays:
         query = headers.sent_query(record.row.query, route.upstream)
         fields = _fields(record, route.upstream, query)
         body = await self._body(record)
-        document: JsonValue = None
-        in_body = changes if in_path is None else changes.model_copy(update={"model": None})
-        if in_body.touch_body:
-            if header(fields, b"content-encoding") not in (None, "identity"):
-                raise BadRequest("the body is compressed, so nothing in it can be changed")
-            if len(body) > OFF_LOOP_BYTES:
-                body, document = await asyncio.to_thread(_changed, body, in_body)
-            else:
-                body, document = _changed(body, in_body)
-            if len(body) > settings.server.max_body_bytes:
+        changes = changes if in_path is None else changes.model_copy(update={"model": None})
+        if changes.touch_body and header(fields, b"content-encoding") not in (None, "identity"):
+            raise BadRequest("the body is compressed, so nothing in it can be changed")
+        keys = self.keys_of(record.row.key_id, by)
+
+        def prepare() -> tuple[bytes, JsonValue, str]:
+            """All that takes long with a long body."""
+            sent, document = _changed(body, changes) if changes.touch_body else (body, None)
+            if changes.touch_body and len(sent) > settings.server.max_body_bytes:
                 raise BodyTooLarge
+            for key in keys:
+                if key.max_body_bytes is not None and len(sent) > key.max_body_bytes:
+                    raise BodyTooLarge(f"this key's max_body_bytes is {key.max_body_bytes}")
+                check_allowed(key, route.upstream.name, path, fields, sent)
+            return sent, document, hashlib.sha256(sent).hexdigest()
+
+        may_take_long = changes.touch_body or any(key.models for key in keys)
+        if may_take_long or len(body) > OFF_LOOP_BYTES:
+            sent, document, digest = await asyncio.to_thread(prepare)
+        else:
+            sent, document, digest = prepare()
         model, stream = in_path or record.row.model, bool(record.row.stream)
         if isinstance(document, dict):
             asked = document.get("model")
             model = in_path or (asked if isinstance(asked, str) else routing.model_in_path(path))
             stream = document.get("stream") is True or path.endswith(":streamGenerateContent")
         call = self._call(
-            record.row, route, path, query, fields, body, model=model, stream=stream
-        )  # fmt: skip
-        self.check_key(call, by)
+            record.row, route, path, query, fields, sent, digest, model=model, stream=stream
+        )
+        self.admit(by)
         return self.relay.accept(call, None)
 
     async def _body(self, record: CallRecord) -> bytes:
@@ -116,7 +131,7 @@ class Replays:
 
     def _call(
         self, row: CallRow, route: routing.Route, path: str, query: str, fields: Headers, body: bytes,
-        *, model: str | None, stream: bool,
+        digest: str, *, model: str | None, stream: bool,
     ) -> Call:  # fmt: skip
         """The new call: its client's, with its rank and tags, and as long to go as it had."""
         now = self.now()
@@ -126,7 +141,7 @@ class Replays:
             id=self.new_id(),
             request=Request(
                 method=row.method, path=path, query=row.query, headers=fields, body=body,
-                body_bytes=len(body), sha256=hashlib.sha256(body).hexdigest(),
+                body_bytes=len(body), sha256=digest,
             ),
             options=Options(
                 priority=row.priority, fairness_key=row.fairness_key, timeout_s=timeout_s,
@@ -196,6 +211,8 @@ def merge_patch(target: JsonValue, patch: JsonValue) -> JsonValue:
 
 def _changed(body: bytes, changes: Changes) -> tuple[bytes, JsonValue]:
     """The *body* as *changes* have it, as bytes and read."""
+    if members.are_more_than(MOST_CHANGED, body):
+        raise BadRequest("the body is JSON of too many values to be changed; send it anew")
     try:
         document: JsonValue = from_json(body, allow_inf_nan=False)
     except ValueError as error:

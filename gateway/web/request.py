@@ -10,7 +10,7 @@ import hashlib
 import zlib
 from collections.abc import Callable
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
 from aiohttp import HttpVersion11, StreamReader
 from aiohttp.web_request import BaseRequest
@@ -42,7 +42,6 @@ def _told(schema: core_schema.CoreSchema) -> core_schema.TypedDictField:
     return core_schema.typed_dict_field(either, required=False)
 
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 _FIELDS = SchemaValidator(
@@ -178,23 +177,17 @@ async def read_call(
     max_bytes, whose = _max_body(key, settings)
     body = await read_body(request, max_bytes, arrival, whose)
     # An encoded one may be a hundred times as large as it looks.
-    is_large = (
+    closely = (
         len(body) > OFF_LOOP_BYTES
         or header(raw, b"content-encoding") is not None
         or _may_repeat_a_field(body)
     )
-    if is_large:
-        digest, (model, wants_stream) = await _off_loop(arrival, _look_into, raw, body)
+    look = partial(_look_into, raw, body, path, named, settings, key, closely=closely)
+    if closely or (key is not None and key.models and len(body) > CLOSE_LOOK_BYTES):
+        digest, model, wants_stream, route = await _off_loop(arrival, look)
     else:
-        digest, (model, wants_stream) = _look_into(raw, body)
-    route = routing.choose(path, named=named, model=model, upstreams=settings.upstreams)
-    allowed.check_path(route)
+        digest, model, wants_stream, route = look()
     upstream = route.upstream
-    if key is not None:
-        if key.models and (is_large or len(body) > CLOSE_LOOK_BYTES):
-            await _off_loop(arrival, check_allowed, key, upstream.name, path, raw, body)
-        else:
-            check_allowed(key, upstream.name, path, raw, body)
     model = model or routing.model_in_path(path)
     fields, passes_credential = headers.travelling(raw, upstream)
     sent_query = headers.sent_query(query, upstream)
@@ -236,12 +229,28 @@ async def read_call(
     )  # fmt: skip
 
 
-async def _off_loop(arrival: Arrival, look: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def _off_loop(arrival: Arrival, look: Callable[[], T]) -> T:
     """What *look* returns, from a thread. Cancelled, it goes on, and so does what *arrival* holds."""
-    looking = asyncio.get_running_loop().run_in_executor(None, partial(look, *args, **kwargs))
+    looking = asyncio.get_running_loop().run_in_executor(None, look)
     arrival.until(looking)
     await asyncio.wait((looking,))  # awaited itself, it would be cancelled while its thread runs on
     return looking.result()
+
+
+def _look_into(
+    raw: Headers, body: bytes, path: str, named: str | None, settings: config.Config, key: Key | None,
+    *, closely: bool,
+) -> tuple[str, str | None, bool, routing.Route]:  # fmt: skip
+    """All that takes long with a long *body*: its hash, model, whether it streams, and its route.
+
+    Raises: BadRequest, UnknownUpstream; Forbidden, where *key* may not use what it names
+    """
+    model, wants_stream = _model_and_stream(raw, body, closely=closely)
+    route = routing.choose(path, named=named, model=model, upstreams=settings.upstreams)
+    allowed.check_path(route)
+    if key is not None:
+        check_allowed(key, route.upstream.name, path, raw, body)
+    return hashlib.sha256(body).hexdigest(), model, wants_stream, route
 
 
 def _on_disconnect(
@@ -254,18 +263,14 @@ def _on_disconnect(
     return OnDisconnect(upstream.on_disconnect_stream if stream else upstream.on_disconnect)
 
 
-def _look_into(raw: Headers, body: bytes) -> tuple[str, tuple[str | None, bool]]:
-    return hashlib.sha256(body).hexdigest(), _model_and_stream(raw, body)
-
-
-def _model_and_stream(raw: Headers, body: bytes) -> tuple[str | None, bool]:
+def _model_and_stream(raw: Headers, body: bytes, *, closely: bool) -> tuple[str | None, bool]:
     """Two top-level fields of a JSON body; whatever is no JSON object has neither."""
     encoding = header(raw, b"content-encoding")
     if encoding is not None:
         body = _inflated(body, encoding.lower())
     if body.lstrip()[:1] != b"{":
         return None, False
-    if len(body) <= OFF_LOOP_BYTES and not _may_repeat_a_field(body):
+    if not closely:
         try:
             fields = _FIELDS.validate_json(body)
         except (ValidationError, RecursionError):

@@ -76,3 +76,20 @@ def test_lists_that_are_asked_for_are_told_as_they_stand():
 def test_what_holds_too_much_is_refused():
     with pytest.raises(BadRequest):
         members.top_level(b'{"a":' + b"[" * (members.MOST + 2))
+
+
+@pytest.mark.parametrize(
+    ("body", "tokens"),
+    [
+        (b"", 0),
+        (b'"a, [b] \\" {c}"', 1),
+        (b'{"a":1,"b":[2]}', 8),
+        (b"[1,22,333]", 6),
+        (b"[],[]", 5),
+        (b" " * 65_537, 2),
+        (b'"cut off', 2),
+    ],
+)
+def test_a_body_is_counted_as_far_as_it_may_go(body, tokens):
+    assert members.are_more_than(tokens - 1, body) if tokens else True
+    assert not members.are_more_than(tokens, body)

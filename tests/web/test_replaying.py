@@ -1,6 +1,8 @@
 """A recorded call goes again: as it was, or to another upstream, with another model or body."""
 
+import hashlib
 import sqlite3
+import threading
 from contextlib import closing
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.web.replaying import merge_patch
+from gateway.web.request import OFF_LOOP_BYTES
 from tests.steps import Answer, Gate, held
 
 OTHERS = {"first": {"api_key": "one"}, "second": {"api_key": "two"}}
@@ -183,6 +186,44 @@ async def test_what_cannot_be_changed_is_refused(gateway, upstream, changes, sta
 
     assert refused.status == status
     assert len(calls) == 1
+
+
+async def test_a_body_of_very_many_values_is_replayed_but_not_changed(gateway, upstream):
+    """A parser would hold up everything else while it builds them."""
+    body = b'{"model":"m","x":[' + b"[]," * 1_000_000 + b"0]}"
+    async with gateway() as gw:
+        old = await gw.request("POST", "/v1/x", body=body)
+        refused = await gw.request(
+            "POST", f"/-/calls/{old.call_id}/replay", json={"body_patch": {"a": 1}}
+        )
+        new = await gw.api("POST", f"/-/calls/{old.call_id}/replay", expect=202)
+        await gw.final(new["id"])
+
+    assert (refused.status, refused.code) == (400, "bad_request")
+    assert [each.body for each in upstream.requests] == [body, body]
+
+
+async def test_large_bodies_are_hashed_and_changed_in_another_thread(
+    gateway, upstream, monkeypatch
+):
+    hashed, sha256 = [], hashlib.sha256
+
+    def watched(data=b"", **said):
+        if len(data) > OFF_LOOP_BYTES:
+            hashed.append(threading.current_thread() is threading.main_thread())
+        return sha256(data, **said)
+
+    body = b'{"model":"m","x":"' + b"y" * OFF_LOOP_BYTES + b'"}'
+    async with gateway() as gw:
+        monkeypatch.setattr(hashlib, "sha256", watched)
+        old = await gw.request("POST", "/v1/x", body=body)
+        for changes in ({}, {"model": "n"}, {"body_patch": {"z": 1}}):
+            path = f"/-/calls/{old.call_id}/replay"
+            new = await gw.api("POST", path, json=changes, expect=202)
+            call = await gw.final(new["id"])
+            assert call["request"]["sha256"] == sha256(upstream.requests[-1].body).hexdigest()
+
+    assert hashed == [False] * 4
 
 
 async def test_an_unknown_call_is_404(gateway, upstream):

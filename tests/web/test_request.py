@@ -243,8 +243,9 @@ async def test_a_bomb_is_looked_into_only_so_far():
 
 @given(st.binary(max_size=200))
 def test_no_body_is_worse_than_one_without_a_model(body):
-    reading._look_into((), b"{" + body)
-    reading._look_into(((b"Content-Encoding", b"gzip"),), body)
+    reading._model_and_stream((), b"{" + body, closely=False)
+    reading._model_and_stream((), b"{" + body, closely=True)
+    reading._model_and_stream(((b"Content-Encoding", b"gzip"),), body, closely=True)
 
 
 @pytest.mark.parametrize(
