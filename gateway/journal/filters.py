@@ -59,24 +59,32 @@ PAGING = {"after", "before", "cursor", "expand"}  #: parameters that only a list
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a search broke off: it looked at the calls up to this one."""
+    """Where a search broke off, and in which direction.
 
-    seq: int
+    It is told as the `seq` of the last call looked at, of whomever that is, or, to somebody who sees
+    one client's calls only, as the `call_id` of the next of these: how many calls all make is not
+    theirs to know.
+    """
+
+    seq: int | None
     upwards: bool  #: towards later calls
+    call_id: str | None = None
 
     def text(self) -> str:
         """As a list tells it."""
-        return f"{'a' if self.upwards else 'd'}{self.seq}"
+        return f"{'a' if self.upwards else 'd'}{self.call_id or self.seq}"
 
     @classmethod
     def read(cls, text: str) -> "Cursor":
         """Raises: ValueError."""
-        if not CURSOR.fullmatch(text):
+        found = CURSOR.fullmatch(text)
+        if found is None:
             raise ValueError("must be the next_cursor of a list")
-        return cls(int(text[1:]), text[0] == "a")
+        upwards, call_id, seq = found[1] == "a", found[2], found[3]
+        return cls(int(seq) if seq else None, upwards, call_id)
 
 
-CURSOR = re.compile("[ad][0-9]{1,18}")
+CURSOR = re.compile("([ad])(?:(call_[0-9A-Z]{26})|([0-9]{1,18}))")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

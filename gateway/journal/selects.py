@@ -36,6 +36,10 @@ PREVIEWS = """
     SELECT seq, request, answer FROM texts
     WHERE volume IS NOT NULL AND seq IN (SELECT value FROM json_each(?))
 """
+NEXT_OWN = """
+    SELECT id, created_ms FROM calls
+    WHERE client = ? AND client <> '' AND seq {} ? ORDER BY seq {} LIMIT 1
+"""
 CREATED = "SELECT created_ms FROM calls WHERE seq >= ? ORDER BY seq LIMIT 1"
 REPLAYS = """
     SELECT replay_of, id FROM calls
@@ -134,8 +138,15 @@ def select_page(
     records = _records(connection, rows, expand=filters.expand)
     if has_more or done.stopped_at is None:
         return Page(records, has_more)
-    (created_ms,) = connection.execute(CREATED, (done.stopped_at,)).fetchone()
-    return Page(records, True, Cursor(done.stopped_at, wanted.ascending), created_ms)
+    if owner is None:
+        (created_ms,) = connection.execute(CREATED, (done.stopped_at,)).fetchone()
+        return Page(records, True, Cursor(done.stopped_at, wanted.ascending), created_ms)
+    beyond = NEXT_OWN.format(*((">", "ASC") if wanted.ascending else ("<", "DESC")))
+    found = connection.execute(beyond, (owner, done.stopped_at)).fetchone()
+    if found is None:
+        return Page(records, False)
+    call_id, created_ms = found
+    return Page(records, True, Cursor(None, wanted.ascending, call_id), created_ms)
 
 
 def select_count(
@@ -177,7 +188,8 @@ def _wanted(connection: sqlite3.Connection, filters: Filters, owner: str | None)
     upwards = filters.ascending != (filters.before is not None and filters.after is None)
     if (begin := filters.cursor) is not None:
         upwards = begin.upwards
-        low.append(begin.seq + 1) if upwards else high.append(begin.seq - 1)
+        first = _first(connection, begin, owner)
+        low.append(first) if upwards else high.append(first)
     if filters.since_ms is not None:
         low.append(seq_about(connection, filters.since_ms - CLOCK_MS))
     if filters.until_ms is not None:
@@ -191,6 +203,16 @@ def _wanted(connection: sqlite3.Connection, filters: Filters, owner: str | None)
         high=min(high, default=None),
         ascending=upwards,
     )
+
+
+def _first(connection: sqlite3.Connection, begin: Cursor, owner: str | None) -> int:
+    """The seq of the call at which the search goes on."""
+    if begin.seq is not None:
+        return begin.seq + (1 if begin.upwards else -1)
+    found = connection.execute(CALL, {"id": begin.call_id, "owner": owner}).fetchone()
+    if found is None:
+        raise BadRequest("cursor: there is no such call any more")
+    return CallRow(*found).seq
 
 
 def select_replays(

@@ -34,7 +34,10 @@ def routes() -> list[web.RouteDef]:
 async def list_calls(request: web.Request) -> web.Response:
     """`GET /-/calls`: a page of calls, newest first unless asked otherwise."""
     filters = read_filters(request.query.items())
-    page = await request.app[READER].calls(filters, owner=request.get(OWNER))
+    owner = request.get(OWNER)
+    if owner is not None and filters.cursor is not None and filters.cursor.call_id is None:
+        raise BadRequest("cursor: must be the next_cursor of a list")  # it counts everybody's calls
+    page = await request.app[READER].calls(filters, owner=owner)
     calls = [shown(request.app, record, expand=filters.expand) for record in page.records]
     return json_response(page_json(page, calls))
 

@@ -264,6 +264,44 @@ async def test_a_search_that_runs_out_of_time_says_how_far_it_came_and_goes_on_f
     assert pages == 5
 
 
+@pytest.mark.parametrize("order", ["desc", "asc"])
+async def test_a_client_is_told_by_its_own_calls_how_far_a_search_came(
+    recorded: RecordedCalls, order: str
+) -> None:
+    """A number would tell how many calls all clients make together."""
+    recorded.connection.execute("BEGIN")
+    own = {0: 1, 700: 0, 2500: 0, 4000: 1}  # number of the call: its priority
+    made = [
+        recorded.add(
+            client="key:mine" if number in own else "key:other",
+            options=Options(priority=own.get(number, 1)),
+        )
+        for number in range(5000)
+    ]
+    recorded.connection.execute("COMMIT")
+    filters = read_filters([("q", "priority:1"), ("order", order)])
+    found, told = [], []
+    async with open_reader(recorded.path, list_within_s=0) as reader:
+        while True:
+            page = await reader.calls(filters, owner="key:mine")
+            found += [record.seq for record in page.records]
+            if not page.has_more:
+                break
+            assert page.cursor is not None
+            told.append((page.cursor.text(), page.searched_to_ms))
+            filters = replace(filters, cursor=Cursor.read(page.cursor.text()))
+        with pytest.raises(BadRequest):
+            await reader.calls(
+                replace(filters, cursor=Cursor(None, False, made[1].id)), owner="key:mine"
+            )
+
+    ours = [made[number] for number in own]
+    assert found == [each.seq for each in (ours[0], ours[3])][:: 1 if order == "asc" else -1]
+    assert told
+    known = {f"{order[0]}{each.id}": int(each.created_at * 1000) for each in ours}
+    assert [(text, known[text]) for text, _ in told] == told
+
+
 async def test_all_calls_that_filters_choose_are_met_however_little_time_there_is(
     recorded: RecordedCalls,
 ) -> None:
