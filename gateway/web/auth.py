@@ -197,14 +197,13 @@ class Gate:
         detail: Json = {"query": redact_query(request.query_string)} if request.query_string else {}
         if asked is not None:
             detail["body"] = asked
+        if request.method in ("GET", "HEAD"):
+            return self._audit.record_reading(identity.actor, access.audit, detail)
         return self._audit.record(identity.actor, access.audit, target, detail)
 
     @contextmanager
     def one_of_few(self, request: web.Request) -> Iterator[None]:
-        """While *request* is answered: if it may read much, it is one of the few its asker has.
-
-        Raises: KeyLimit
-        """
+        """While *request* is answered: one of few, if it may read much. Raises: KeyLimit."""
         access, identity = self._access(request), request.get(IDENTITY)
         if access is None or identity is None or not access.reads_much(request.query.keys()):
             yield

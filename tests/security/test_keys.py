@@ -579,6 +579,32 @@ async def test_whatever_changes_something_is_in_the_trail_and_stays_there(gatewa
     assert low.status == 403
 
 
+async def test_exporting_in_a_loop_leaves_a_few_entries_and_every_change_its_own(
+    gateway, upstream, capfd
+):
+    async with gateway() as gw:
+        trail, real = gw.service.guard.audit, gw.service.guard.audit._now
+        for number in range(20):
+            await gw.request("GET", f"/-/calls/export?limit={1 + number // 2}")
+        for _ in range(3):
+            await gw.request("GET", "/-/calls/export?nothing=of-that-name")
+        for number in range(3):
+            await gw.api("PATCH", "/-/upstreams/openai", json={"max_in_flight": 7 + number})
+        trail._now = lambda: real() + 60.0
+        await gw.request("GET", "/-/calls/export?limit=1")
+        entries = (await gw.api("GET", "/-/audit"))["data"]
+
+    exports = [each["detail"] for each in entries if each["action"] == "calls.exported"]
+    assert exports == [
+        {"query": "limit=1", "more": 4},
+        {"query": "limit=10", "more": 1},
+        *({"query": f"limit={limit}", "more": 1} for limit in range(9, 1, -1)),
+        {"query": "limit=1"},
+    ]
+    assert [each["action"] for each in entries].count("upstream.changed") == 3
+    assert capfd.readouterr().err.count('"action":"calls.exported"') == 24
+
+
 # -- where it listens
 
 
