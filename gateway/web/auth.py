@@ -34,7 +34,7 @@ log = structlog.get_logger()
 PER_ADDRESS, IN_ALL = 20, 500  # wrong keys a minute, before the answer is 429
 STILL_VALID_S = 1.0  # between two looks at the key and the session of what stays open
 MUCH_AT_ONCE = 4  # requests of one key that may read much of the journal; …
-MUCH_AT_ONCE_BY_PEOPLE = 16  # … of the dashboard, which asks up to six things at once, and commands
+MUCH_AT_ONCE_BY_PEOPLE = 32  # … of commands and the dashboard: its overview asks for 12 at once
 ADDRESSES = 10_000  # whose wrong keys are counted at a time
 
 IDENTITY: web.RequestKey[Identity] = web.RequestKey("identity", Identity)
