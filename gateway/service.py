@@ -57,7 +57,6 @@ from gateway.web import (
     recorded,
     replaying,
     stats,
-    tls,
     ui,
     upstreams,
     webhook,
@@ -67,9 +66,10 @@ from gateway.web.arriving import Arriving
 from gateway.web.connection import Site
 from gateway.web.dependencies import CALLS, READER
 from gateway.web.events import Events
-from gateway.web.guard import Guard, make_guard
 from gateway.web.pulse import Pulse
 from gateway.web.relayed import Relayed
+from gateway.web.security import tls
+from gateway.web.security.guard import Guard, make_guard
 
 log = structlog.get_logger()
 

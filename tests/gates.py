@@ -4,9 +4,9 @@ import asyncio
 from typing import Any, cast
 
 from gateway.config import Config
-from gateway.web.access import ANY
-from gateway.web.audit import Audit
-from gateway.web.auth import Gate
+from gateway.web.security.access import ANY
+from gateway.web.security.audit import Audit
+from gateway.web.security.auth import Gate
 
 
 class Nobody:

@@ -31,7 +31,7 @@ from gateway.journal.reader import open_reader
 from gateway.journal.shapes import Json
 from gateway.journal.writer import Journal, open_journal
 from gateway.telemetry import logs
-from gateway.web.keys import detail_of, key_json, list_json, mint
+from gateway.web.security.keys import detail_of, key_json, list_json, mint
 
 _DURATION = re.compile(r"([1-9][0-9]{0,8})(m|h|d)")
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400}

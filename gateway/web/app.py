@@ -31,11 +31,12 @@ from gateway.errors import (
     Unauthorized,
 )
 from gateway.telemetry.metrics import Metrics
-from gateway.web import errors, headers, login
-from gateway.web.auth import IDENTITY, Gate
+from gateway.web import errors, headers
 from gateway.web.connection import READ_BUFFER, Refuse, Server, max_connections
-from gateway.web.forwarding import came_by_tls, is_trusted
 from gateway.web.response import RawResponse
+from gateway.web.security import login
+from gateway.web.security.auth import IDENTITY, Gate
+from gateway.web.security.forwarding import came_by_tls, is_trusted
 
 log = structlog.get_logger()
 

@@ -21,11 +21,11 @@ from gateway.journal.records import CallRecord
 from gateway.journal.shapes import Json
 from gateway.relay.live_call import LiveCall
 from gateway.relay.relay import Relay
-from gateway.web.auth import IDENTITY
 from gateway.web.calls import json_response
 from gateway.web.dependencies import OWNER, READER
-from gateway.web.identity import Identity
 from gateway.web.replaying import Changes, Replays, read_changes
+from gateway.web.security.auth import IDENTITY
+from gateway.web.security.identity import Identity
 
 LISTED = 1_000  # refusals that are told one by one; `matched` less `done` counts them all
 TOGETHER_BYTES = 8 * 1024 * 1024  # request bodies of one page that wait for their commit together

@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from gateway.errors import BadRequest, ConfigError
 from gateway.journal.retention import Pruned
 from gateway.web import errors
-from gateway.web.auth import IDENTITY
+from gateway.web.security.auth import IDENTITY
 
 
 class Health(NamedTuple):

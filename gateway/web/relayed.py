@@ -23,14 +23,14 @@ from gateway.relay.relay import Relay
 from gateway.telemetry.metrics import Metrics
 from gateway.web import errors, headers, routing
 from gateway.web.arriving import Arrival, Arriving
-from gateway.web.auth import Gate
 from gateway.web.following import Following
-from gateway.web.forwarding import came_by_tls
-from gateway.web.identity import Identity
-from gateway.web.limits import KeyLimits
 from gateway.web.pings import BOUNDARIES, Pings
 from gateway.web.request import read_call, split_target
 from gateway.web.response import RawResponse
+from gateway.web.security.auth import Gate
+from gateway.web.security.forwarding import came_by_tls
+from gateway.web.security.identity import Identity
+from gateway.web.security.limits import KeyLimits
 
 log = structlog.get_logger()
 

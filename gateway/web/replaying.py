@@ -25,11 +25,11 @@ from gateway.relay.live_call import LiveCall
 from gateway.relay.relay import Relay
 from gateway.relay.upstream import CREDENTIALS
 from gateway.web import allowed, headers, members, routing
-from gateway.web.auth import IDENTITY
 from gateway.web.calls import pending, settled
-from gateway.web.guard import check_allowed
-from gateway.web.identity import Identity
 from gateway.web.request import OFF_LOOP_BYTES
+from gateway.web.security.auth import IDENTITY
+from gateway.web.security.guard import check_allowed
+from gateway.web.security.identity import Identity
 
 MOST_CHANGED = 400_000  # values, and what is between them: a parser holds up all for 0.2 s at most
 

@@ -24,9 +24,9 @@ from gateway.journal.redaction import has_secret_parameter
 from gateway.relay.webhooks import destination_of
 from gateway.web import allowed, headers, members, routing
 from gateway.web.arriving import SMALL_BYTES, Arrival
-from gateway.web.forwarding import client_address
-from gateway.web.guard import check_allowed
-from gateway.web.identity import ANYBODY, Identity
+from gateway.web.security.forwarding import client_address
+from gateway.web.security.guard import check_allowed
+from gateway.web.security.identity import ANYBODY, Identity
 
 OFF_LOOP_BYTES = 262_144  # hashing and parsing more than this would be felt by every other call
 CLOSE_LOOK_BYTES = 16_384  # the same of what `members.py` does

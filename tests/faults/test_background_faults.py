@@ -14,7 +14,7 @@ from gateway.relay.relay import Relay
 from gateway.relay.sampling import Sampling
 from gateway.relay.webhooks import Webhooks
 from gateway.web.events import Events
-from gateway.web.keyring import KeyRing
+from gateway.web.security.keyring import KeyRing
 from tests.client import PATIENCE_S
 
 TASKS = {

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.web import app, auth, request, sessions
+from gateway.web import app, request
+from gateway.web.security import auth, sessions
 from tests import client, http1
 from tests.security.keys import REQUIRED, by, make_key, token
 from tests.steps import Answer, Gate, held

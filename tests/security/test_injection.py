@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from gateway.web.access import ROUTES
+from gateway.web.security.access import ROUTES
 from tests.scripted_upstream import ScriptedUpstream
 from tests.security.keys import REQUIRED, by, make_key
 from tests.steps import Answer, raw

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.web import auth
+from gateway.web.security import auth
 from tests.security.keys import REQUIRED, by, chat, make_key, token
 from tests.steps import Answer, Gate, held, stall, stream
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from gateway.web import events
-from gateway.web.access import ROUTES
+from gateway.web.security.access import ROUTES
 from tests.security.keys import REQUIRED, by, chat, make_key, token
 
 

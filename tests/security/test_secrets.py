@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from gateway.cli import main
 from gateway.errors import JournalUnavailable
 from gateway.relay.upstream import Upstream
-from gateway.web.access import ROUTES
+from gateway.web.security.access import ROUTES
 from tests import certificates
 from tests.scripted_upstream import ScriptedUpstream
 from tests.security.keys import REQUIRED, by, make_key, token

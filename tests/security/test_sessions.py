@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from gateway.web import auth
-from gateway.web.sessions import IDLE_S
+from gateway.web.security import auth
+from gateway.web.security.sessions import IDLE_S
 from tests.client import Exchange
 from tests.security.keys import REQUIRED, by, chat, make_key, token
 from tests.steps import Gate, stream

@@ -16,11 +16,11 @@ from gateway.journal import keys
 from gateway.journal.filters import milliseconds
 from gateway.journal.keys import Bodies, Key
 from gateway.journal.shapes import Json, rfc3339
-from gateway.web.audit import Audit
-from gateway.web.auth import IDENTITY
 from gateway.web.calls import json_response
-from gateway.web.identity import Identity
-from gateway.web.keyring import KeyRing
+from gateway.web.security.audit import Audit
+from gateway.web.security.auth import IDENTITY
+from gateway.web.security.identity import Identity
+from gateway.web.security.keyring import KeyRing
 
 _Glob = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")]
 _Globs = Annotated[tuple[_Glob, ...], Field(max_length=100, strict=False)]

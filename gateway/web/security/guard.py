@@ -18,14 +18,15 @@ from gateway.errors import Forbidden
 from gateway.journal.keys import Key, matches
 from gateway.journal.reader import Reader
 from gateway.journal.writer import Journal
-from gateway.web import access, audit, keys, members, routing
-from gateway.web.audit import Audit
-from gateway.web.auth import Gate
-from gateway.web.forwarding import came_by_tls, client_address
-from gateway.web.identity import Identity
-from gateway.web.keyring import KeyRing
-from gateway.web.limits import KeyLimits
-from gateway.web.sessions import Doors, Sessions
+from gateway.web import members, routing
+from gateway.web.security import access, audit, keys
+from gateway.web.security.audit import Audit
+from gateway.web.security.auth import Gate
+from gateway.web.security.forwarding import came_by_tls, client_address
+from gateway.web.security.identity import Identity
+from gateway.web.security.keyring import KeyRing
+from gateway.web.security.limits import KeyLimits
+from gateway.web.security.sessions import Doors, Sessions
 
 MOST_BYTES = 33_554_432  # of an inflated body that is looked into
 

@@ -22,12 +22,12 @@ from gateway.errors import AuthThrottled, Forbidden, KeyLimit, NotFound, Unautho
 from gateway.journal.redaction import redact_query
 from gateway.journal.shapes import Json
 from gateway.web import headers
-from gateway.web.access import Access
-from gateway.web.audit import Audit
 from gateway.web.dependencies import OWNER
-from gateway.web.forwarding import came_by_tls, client_address
-from gateway.web.identity import ANYBODY, Identity
-from gateway.web.limits import Minute
+from gateway.web.security.access import Access
+from gateway.web.security.audit import Audit
+from gateway.web.security.forwarding import came_by_tls, client_address
+from gateway.web.security.identity import ANYBODY, Identity
+from gateway.web.security.limits import Minute
 
 log = structlog.get_logger()
 
@@ -268,7 +268,9 @@ class Gate:
         access = self._routes.get(f"{method} {resource.canonical}")
         if access is None:
             log.error("route_is_closed", method=method, route=resource.canonical)
-            raise Forbidden("this route is closed: web/access.py does not say what it needs")
+            raise Forbidden(
+                "this route is closed: web/security/access.py does not say what it needs"
+            )
         return access
 
     async def _check_calls(self, what: str, identity: Identity, request: web.Request) -> None:

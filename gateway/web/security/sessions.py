@@ -20,12 +20,13 @@ from pydantic_core import to_json
 
 from gateway.errors import BadRequest, BodyTooLarge, Refused
 from gateway.journal.shapes import Json
-from gateway.web import errors, login
-from gateway.web.audit import Audit
-from gateway.web.auth import IDENTITY, Gate
+from gateway.web import errors
 from gateway.web.calls import json_response
-from gateway.web.identity import HOST, Identity, of_key
-from gateway.web.keyring import KeyRing
+from gateway.web.security import login
+from gateway.web.security.audit import Audit
+from gateway.web.security.auth import IDENTITY, Gate
+from gateway.web.security.identity import HOST, Identity, of_key
+from gateway.web.security.keyring import KeyRing
 
 IDLE_S, ABSOLUTE_S = 30 * 60.0, 12 * 3600.0
 MAX_SESSIONS = 1_000

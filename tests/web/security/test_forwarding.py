@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway import config
-from gateway.web.forwarding import MOST_HOPS, came_by_tls, client_address, is_trusted
+from gateway.web.security.forwarding import MOST_HOPS, came_by_tls, client_address, is_trusted
 
 PROXIES = ["10.0.0.0/8", "192.0.2.7", "2001:db8:1::/48"]
 SERVER = config.Server(trusted_proxies=PROXIES)  # type: ignore[arg-type] - read from text

@@ -16,7 +16,7 @@ from gateway.journal import keys
 from gateway.journal.audit import Entry
 from gateway.journal.keys import Key
 from gateway.journal.writer import Journal
-from gateway.web.identity import HOST, Identity, of_key
+from gateway.web.security.identity import HOST, Identity, of_key
 
 NOTE_USE_S = 60.0  # how late the journal may learn that a key was used
 
