@@ -270,13 +270,13 @@ async def test_a_client_is_told_by_its_own_calls_how_far_a_search_came(
 ) -> None:
     """A number would tell how many calls all clients make together."""
     recorded.connection.execute("BEGIN")
-    own = {0: 1, 700: 0, 2500: 0, 4000: 1}  # number of the call: its priority
+    own = {0: 1, 700: 0, 1500: 0, 2800: 1}  # number of the call: its priority
     made = [
         recorded.add(
             client="key:mine" if number in own else "key:other",
             options=Options(priority=own.get(number, 1)),
         )
-        for number in range(5000)
+        for number in range(3300)
     ]
     recorded.connection.execute("COMMIT")
     filters = read_filters([("q", "priority:1"), ("order", order)])

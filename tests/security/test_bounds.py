@@ -283,7 +283,8 @@ async def test_a_large_body_is_not_in_ram_while_its_call_waits_or_is_answered(ga
 async def test_six_hundred_bodies_at_once_arrive_in_a_budget(
     gateway_process, upstream, monkeypatch
 ):
-    """600 MiB at once, of which 64 may be in RAM; each connection has a buffer besides."""
+    """600 MiB at once, of which 64 may be in RAM; besides, each connection has a buffer, and 20
+    bodies at a time are being sent on."""
     monkeypatch.setattr(client, "PATIENCE_S", 120.0)
     budget = 64 * 2**20
 
@@ -307,7 +308,8 @@ async def test_six_hundred_bodies_at_once_arrive_in_a_budget(
             await asyncio.sleep(int(answer.header("retry-after")))
         return answer
 
-    async with gateway_process(limits={"max_arriving_bytes": budget}) as gw:
+    slots, limits = {"openai": {"max_in_flight": 20}}, {"max_arriving_bytes": budget}
+    async with gateway_process(upstreams=slots, limits=limits) as gw:
         await gw.metrics()
         before = resident_mb(gw.process.pid)
         async with asyncio.timeout(200), asyncio.TaskGroup() as tasks:

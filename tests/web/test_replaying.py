@@ -190,7 +190,7 @@ async def test_what_cannot_be_changed_is_refused(gateway, upstream, changes, sta
 
 async def test_a_body_of_very_many_values_is_replayed_but_not_changed(gateway, upstream):
     """A parser would hold up everything else while it builds them."""
-    body = b'{"model":"m","x":[' + b"[]," * 1_000_000 + b"0]}"
+    body = b'{"model":"m","x":[' + b"[]," * 200_000 + b"0]}"
     async with gateway() as gw:
         old = await gw.request("POST", "/v1/x", body=body)
         refused = await gw.request(
