@@ -314,7 +314,7 @@ class Relay:
         step = next_step(
             attempt, used=call.attempts_used, allowed=call.max_attempts, given=live.given,
             policy=self.upstreams[call.upstream].settings.retry, now=self._now(),
-            deadline_at=call.deadline_at, body=recording.whole() or b"",
+            within_s=self._deadline_in(live), body=recording.whole() or b"",
             rng=self._rng, hopeless=attempt.failure is not None and attempt.failure.hopeless,
         )  # fmt: skip
         attempt.retry_after_s = retry_after_s(attempt.headers, self._now())

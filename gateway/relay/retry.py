@@ -65,7 +65,7 @@ def next_step(
     given: bool,
     policy: Retry,
     now: float,
-    deadline_at: float | None,
+    within_s: float | None,
     body: bytes,
     rng: random.Random,
     hopeless: bool = False,
@@ -75,7 +75,8 @@ def next_step(
     *used* counts the attempts so far, this one included, *allowed* how many there may be. *given*:
     a client has seen a byte or the head of its answer. *body* is that answer's as received, or its
     first `SCANNED_BYTES`. *hopeless*: another attempt must fail the same way (a certificate
-    error). *now* and *deadline_at* are wall time.
+    error). *within_s* is what the call has left until its deadline; *now*, wall time, is only for
+    the dates that upstreams write.
     """
     why = _settled(attempt, used=used, allowed=allowed, policy=policy)
     if why is None and _is_out_of_credit(attempt, body):
@@ -89,7 +90,7 @@ def next_step(
     if hint_s is not None and hint_s > LONGEST_RETRY_AFTER_S:
         return Final(why="retry_after_too_long")
     pause_s = _pause_s(hint_s, used=used, policy=policy, rng=rng)
-    if deadline_at is not None and now + pause_s >= deadline_at:
+    if within_s is not None and pause_s >= within_s:
         return Final(why="deadline")
     return Again(after_s=pause_s, retry_after_s=hint_s)
 

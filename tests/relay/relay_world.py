@@ -205,6 +205,7 @@ async def open_world(
     commit_s: float = 0.0,
     upstream: Any = None,
     seed: int = 1,
+    now: Callable[[], float] | None = None,
     **settings: Any,
 ) -> AsyncIterator[World]:
     """Run a relay before *upstream*, or a fake one that does what *choose* says with attempt N."""
@@ -217,7 +218,7 @@ async def open_world(
     async with asyncio.TaskGroup() as tasks:
         relay = Relay(
             journal=journal, reader=journal, admission=admission, metrics=METRICS, tasks=tasks,
-            now=lambda: NOW + loop.time(), rng=random.Random(seed),
+            now=now or (lambda: NOW + loop.time()), rng=random.Random(seed),
         )  # fmt: skip
         relay.upstreams = {"openai": upstream or fake}
         relay.limits = bounds

@@ -14,7 +14,7 @@ from gateway.call import OnDisconnect, Outcome, Status, WaitReason
 from gateway.config import Retry
 from gateway.relay.upstream import Upstream, open_session
 from gateway.telemetry import logs
-from tests.relay.relay_world import Client, Step, World, open_world
+from tests.relay.relay_world import NOW, Client, Step, World, open_world
 from tests.steps import stall
 
 pytestmark = pytest.mark.looptime(start=0)
@@ -183,6 +183,29 @@ async def test_a_deadline_counts_everything(calls_before, steps, timeout_s, expe
     said, at = told[-1]
     assert (said, at if expected[1] else None) == expected
     world.check_at_rest()
+
+
+@pytest.mark.parametrize(
+    ("jump_s", "timeout_s", "expected"), [(-3600.0, 5, "503"), (3600.0, 200, "200")]
+)
+async def test_a_wall_clock_that_jumps_lets_a_pause_neither_pass_nor_miss_a_deadline(
+    jump_s, timeout_s, expected
+):
+    jumped = {"s": 0.0}
+
+    def choose(number: int) -> Step:
+        jumped["s"] = jump_s
+        return Step(503 if number == 1 else 200, after_s=1)
+
+    async with open_world(
+        choose,
+        now=lambda: NOW + now() + jumped["s"],
+        retry=Retry(backoff_s=100, backoff_max_s=100),
+        seed=4,
+    ) as world:
+        ((said, _),) = await ask_all(world, [world.call(timeout_s=timeout_s)])
+
+    assert said == expected
 
 
 def one_slot() -> AbstractAsyncContextManager[World]:
