@@ -62,13 +62,16 @@ class Exchange:
         """Read to the end, or to where the answer breaks off."""
         if self.status < 200:
             await self.read_head()
+        pieces = [self.body]
         try:
             async with asyncio.timeout(PATIENCE_S):
                 async for piece in self._pieces:
-                    self.body += piece
+                    pieces.append(piece)  # noqa: PERF401 - what came counts also where it breaks off
                 self.complete = True
         except http1.BROKEN:
             self.complete = False
+        finally:
+            self.body = b"".join(pieces)
         self.writer.close()
         return self
 

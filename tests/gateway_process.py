@@ -2,12 +2,12 @@
 
 import asyncio
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.client import PATIENCE_S, GatewayClient
+from tests.forked import start
 
 
 class GatewayProcess(GatewayClient):
@@ -40,16 +40,6 @@ class GatewayProcess(GatewayClient):
                     if words in line:
                         return line
                 await asyncio.sleep(0.002)
-
-
-async def start(*arguments: str) -> asyncio.subprocess.Process:
-    """Start the command `gateway` with *arguments*."""
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", *arguments),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
 
 
 async def run(*arguments: str) -> tuple[int, str, str]:

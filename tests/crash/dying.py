@@ -20,6 +20,7 @@ from tests.counted_calls import counted
 from tests.crash import scenario
 from tests.crash.checker import Journal, Run, findings, read_journal, read_wreck
 from tests.crash.histories import Sent, UpstreamLog
+from tests.forked import start
 from tests.scripted_upstream import ScriptedUpstream
 
 GATEWAY = (sys.executable, "-m", "gateway")
@@ -66,13 +67,17 @@ async def running(config: Path, command: tuple[str, ...] = GATEWAY) -> AsyncIter
     """Run `gateway run` by *command*; None where it died before it listened."""
     errors = (config.parent / "stderr.txt").open("ab")
     with errors:
-        process = await asyncio.create_subprocess_exec(
-            *(*command, "run", "--config", str(config), "--port", "0"),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=errors,
-            cwd=ROOT,
-        )
+        arguments = ("run", "--config", str(config), "--port", "0")
+        if command is GATEWAY:
+            process = await start(*arguments, stderr=errors)
+        else:
+            process = await asyncio.create_subprocess_exec(
+                *(*command, *arguments),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                cwd=ROOT,
+            )
     assert process.stdout is not None
     async with asyncio.timeout(2 * PATIENCE_S):
         banner = (await process.stdout.readline()).decode()
