@@ -491,7 +491,7 @@ class Relay:
         await live.wait_over()
         return True
 
-    def cancel(self, live: LiveCall, why: str = "it was cancelled") -> bool:
+    def cancel(self, live: LiveCall, why: str = "ended on request") -> bool:
         """End *live* as cancelled; False where its end is already being written."""
         return self._stop(live, Ended(Status.CANCELLED, Failure(code="cancelled", message=why)))
 

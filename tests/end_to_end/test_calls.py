@@ -82,6 +82,7 @@ async def test_cancelling_a_call_closes_its_upstream_connection(gateway, upstrea
         answer = await sent.read()
 
     assert asked.json()["status"] == "cancelled"
+    assert asked.json()["error"] == {"code": "cancelled", "message": "ended on request"}
     assert (answer.status, answer.code) == (410, "cancelled")
 
 
