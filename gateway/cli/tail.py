@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 import click
 
-from gateway.cli.calls import as_json
+from gateway.cli.calls import OPTIONS, as_json, choosing, given
 from gateway.cli.client import Lost, Where, open_gateway, reaching
 from gateway.cli.exits import UNREACHABLE, CommandError, run
 from gateway.cli.tail_all import TailAll
@@ -23,9 +23,7 @@ PATIENCE_S = 120.0  # a gateway that was lost for longer does not come back
 @click.command()
 @click.argument("call_id", metavar="[ID]", required=False)
 @click.option("--offset", type=click.IntRange(0), default=0, help="With ID: skip so many bytes.")
-@click.option("--status", multiple=True, help="With this status; several by comma.")
-@click.option("--upstream", multiple=True, metavar="GLOB", help="Of this upstream.")
-@click.option("--model", multiple=True, metavar="GLOB", help="Of this model.")
+@choosing(OPTIONS, without=["limit", "order"])
 @as_json
 @reaching
 def tail(
@@ -33,23 +31,20 @@ def tail(
     where: Where,
     call_id: str | None,
     offset: int,
-    status: tuple[str, ...],
-    upstream: tuple[str, ...],
-    model: tuple[str, ...],
     as_json: bool,
+    **filters: tuple[str, ...],
 ) -> None:
     """Show all calls as they change; with ID write the body of its answer while it arrives.
 
     A lost connection is taken up again where it broke off, and a restarted gateway is found.
     """
+    chosen = given(filters)
     if call_id is None:
         if offset:
             raise click.UsageError("--offset needs an ID")
-        run(
-            TailAll(where, statuses=status, upstreams=upstream, models=model, as_json=as_json).run()
-        )
+        run(TailAll(where, chosen, as_json=as_json).run())
         return
-    if status or upstream or model or as_json:
+    if chosen or as_json:
         raise click.UsageError("an answer is written as it is: no filters and no --json with an ID")
     run(_Tail(where, call_id, offset).run())
 

@@ -1,14 +1,18 @@
-"""`gateway calls tail` without an id: every call as it changes."""
+"""`gateway calls tail` without an id: every call as it changes, or those that filters choose.
+
+A line says where a call stood when it changed, so `status` is compared with that. All other filters
+are the list's: the gateway is asked whether its list would hold the call.
+"""
 
 import json
 import os
 from collections import OrderedDict
-from fnmatch import fnmatchcase
+from collections.abc import Sequence
 
 import click
 
-from gateway.cli.client import Where, open_gateway
-from gateway.cli.exits import CommandError
+from gateway.cli.client import Lost, Where, open_gateway
+from gateway.cli.exits import UNREACHABLE, CommandError
 from gateway.cli.printable import printable
 from gateway.cli.watching import follow
 from gateway.journal.shapes import Json
@@ -28,22 +32,19 @@ class TailAll:
     """Prints each change of the calls that were chosen."""
 
     def __init__(
-        self,
-        where: Where,
-        *,
-        statuses: tuple[str, ...] = (),
-        upstreams: tuple[str, ...] = (),
-        models: tuple[str, ...] = (),
-        as_json: bool,
+        self, where: Where, filters: Sequence[tuple[str, str]] = (), *, as_json: bool
     ) -> None:
         self._where = where
-        self._statuses = {each for status in statuses for each in status.split(",")}
-        self._upstreams = upstreams
-        self._models = models
+        self._filters = list(filters)  # as a list is asked for them
+        self._statuses = {
+            each for name, value in filters if name == "status" for each in value.split(",")
+        }
+        self._asked = [each for each in filters if each[0] != "status"]
         self._as_json = as_json
         self._colour = False if os.environ.get("NO_COLOR") else None
         self._printed: OrderedDict[str, str] = OrderedDict()
         self._since = ""  # newer calls were made while we watched
+        self._behind = False  # some changes were missed
 
     async def run(self) -> None:
         """Print until interrupted. Raises: CommandError, when the gateway is gone for good."""
@@ -60,19 +61,15 @@ class TailAll:
                     click.echo("the gateway is gone; looking for it", err=True)
                 lost = True
             elif event.name == "resync":
-                await self._catch_up()
-            elif event.name == "call":
+                self._behind = True
+            elif event.name == "call" and await self._is_chosen(event.data):
                 self._show(event.data)
+            if self._behind and not lost:
+                await self._catch_up()
 
     def _show(self, call: Json) -> None:
         """Print a line unless it would say the same as the last one of that call."""
-        if "deleted" in call:
-            if self._as_json and not (self._statuses or self._upstreams or self._models):
-                click.echo(json.dumps(call))
-            return
         call_id = str(call["id"])
-        if not self._is_chosen(call):
-            return
         says = json.dumps(call) if self._as_json else line(call)
         if self._printed.get(call_id) == says:
             return
@@ -82,15 +79,32 @@ class TailAll:
             self._printed.popitem(last=False)
         click.echo(says, color=self._colour)
 
-    def _is_chosen(self, call: Json) -> bool:
-        return (
-            (not self._statuses or call["status"] in self._statuses)
-            and _matches(call["upstream"], self._upstreams)
-            and _matches(call["model"], self._models)
-        )
+    async def _is_chosen(self, call: Json) -> bool:
+        """Whether this change is to be shown. Raises: CommandError, where a filter is refused."""
+        if "deleted" in call:
+            return self._as_json and not self._filters
+        if self._statuses and call["status"] not in self._statuses:
+            return False
+        if not self._asked:
+            return True
+        question = [*self._asked, ("q", f"id:{call['id']}"), ("limit", "1")]
+        if not any(name == "since" for name, _ in self._asked):
+            question.append(("since", str(call["created_at"])))  # so far back, and no further
+        try:
+            async with open_gateway(self._where) as gateway:
+                page = await gateway.page(question)
+        except CommandError as error:
+            if not (isinstance(error, Lost) or error.exit_code == UNREACHABLE):
+                raise
+            self._behind = True
+            return False
+        return bool(page["data"])
 
     async def _newest(self) -> str:
+        """The id of the newest call. Raises: CommandError, where a filter is refused."""
         async with open_gateway(self._where) as gateway:
+            if self._filters:
+                await gateway.page([*self._filters, ("limit", "1")])
             page = await gateway.page([("limit", "1")])
         return str(page["first_id"] or "")
 
@@ -98,9 +112,10 @@ class TailAll:
         """Show where the calls stand whose events were missed."""
         try:
             async with open_gateway(self._where) as gateway:
-                page = await gateway.page([("limit", str(CAUGHT_UP))])
-        except CommandError:  # it is gone again; its next events begin with another resync
+                page = await gateway.page([*self._filters, ("limit", str(CAUGHT_UP))])
+        except CommandError:  # it is gone again
             return
+        self._behind = False
         calls = page["data"]
         assert isinstance(calls, list)
         for call in reversed(calls):
@@ -128,7 +143,3 @@ def line(call: Json) -> str:
         printable(why or ""),
     )
     return "  ".join(columns).rstrip()
-
-
-def _matches(value: object, globs: tuple[str, ...]) -> bool:
-    return not globs or any(fnmatchcase(str(value or ""), glob) for glob in globs)

@@ -90,6 +90,35 @@ async def test_filters_choose(gateway, upstream):
     assert "upstream_error" in line
 
 
+async def test_every_filter_of_a_list_chooses(gateway, upstream):
+    filters = [
+        *(("-q", "refund"), ("-q", "id:call_* status:failed"), ("--tag", "team:search")),
+        *(("--path", "/v1/wanted*"), ("--idempotency-key", "order-7"), ("--http-status", "404")),
+    ]
+    headers = [("x-gateway-tags", "team=search"), ("Idempotency-Key", "order-7")]
+    upstream.script = [200, 404]
+    async with gateway() as gw, AsyncExitStack() as stack:
+        config = ("--config", str(gw.config))
+        tails = [await stack.enter_async_context(tail(*each, *config)) for each in filters]
+        other = await gw.chat(json={"model": "m", "input": "something else"})
+        wanted = await gw.chat(
+            path="/v1/wanted/it", headers=headers, json={"model": "m", "input": "my refund, please"}
+        )
+        lines = [await each.until("call_") for each in tails]
+
+    assert (other.status, wanted.status) == (200, 404)
+    assert [wanted.call_id in line for line in lines] == [True] * len(filters)
+
+
+async def test_a_filter_that_makes_no_sense_ends_it(gateway):
+    async with gateway() as gw:
+        process = await start("calls", "tail", "--tag", "team", "--config", str(gw.config))
+        _, err = await process.communicate()
+
+    assert process.returncode == 2
+    assert b"NAME:VALUE" in err
+
+
 @pytest.mark.slow
 async def test_a_restarted_gateway_is_found_again_and_nothing_is_left_out(
     gateway_process, upstream, tmp_path
