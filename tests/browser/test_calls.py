@@ -98,6 +98,8 @@ async def test_searching_filtering_and_going_back(seeded, visit):
     await expect(page.locator("tr[data-id]")).to_have_count(1)
     assert [seeded.seeds["plain"]] == await shown(page)
     assert page.url.endswith("?q=capital+france")
+    marked = row(page, seeded.seeds["plain"]).locator("mark")
+    assert {"capital", "France"} == set(await marked.all_text_contents())
 
     await page.get_by_role("link", name="Failed", exact=True).click()
     await expect(row(page, seeded.seeds["rejected"])).to_be_visible()

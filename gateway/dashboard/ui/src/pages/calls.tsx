@@ -130,7 +130,7 @@ export default function Calls() {
         {list.loaded.value && !error && rows.length === 0 && list.searchedBackTo.value === null && <Nothing where={where} />}
         {rows.length > 0 && (
           <CallsTable
-            rows={rows} columns={columns} gone={list.gone.value} selection={selection} cursor={cursor} open={open} busy={list.loading.value}
+            rows={rows} columns={columns} q={where.q} gone={list.gone.value} selection={selection} cursor={cursor} open={open} busy={list.loading.value}
             onOpen={openBeside} onFilter={onFilter} onStep={step} onReading={(now) => { reading.value = now; }}
           />
         )}

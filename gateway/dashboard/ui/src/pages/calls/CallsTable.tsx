@@ -6,7 +6,8 @@ import type { Call } from "../../api";
 import { Menu } from "../../components/menu";
 import { href, navigate } from "../../router";
 import { strings } from "../../strings/calls";
-import { COLUMNS, type CallColumn } from "./columns";
+import { COLUMNS, type CallColumn, type Context } from "./columns";
+import { sought } from "./marks";
 import { memo } from "./memo";
 import type { Selection } from "./selection";
 import { term } from "./terms";
@@ -14,6 +15,8 @@ import { term } from "./terms";
 interface Props {
   rows: readonly Call[];
   columns: readonly CallColumn[];
+  /** The query that they answer. */
+  q: string;
   gone: ReadonlySet<string>;
   selection: Selection;
   /** The row that keys act on. */
@@ -31,7 +34,7 @@ interface Props {
 
 const wide = matchMedia("(min-width: 720px)");
 
-export function CallsTable({ rows, columns, gone, selection, cursor, open, busy, onOpen, onFilter, onStep, onReading }: Props) {
+export function CallsTable({ rows, columns, q, gone, selection, cursor, open, busy, onOpen, onFilter, onStep, onReading }: Props) {
   const s = strings.table;
   const body = useRef<HTMLTableSectionElement>(null);
   const hot = useSignal<string | null>(null);
@@ -41,7 +44,7 @@ export function CallsTable({ rows, columns, gone, selection, cursor, open, busy,
   const shown = useRef(ids);
   shown.current = ids;
   const longestMs = useMemo(() => Math.max(1000, ...rows.map(({ duration_ms }) => duration_ms ?? 0)), [rows]);
-  const context = useMemo(() => ({ longestMs }), [longestMs]);
+  const context = useMemo(() => ({ longestMs, sought: sought(q) }), [longestMs, q]);
   const tell = () => onReading(over.current || within.current);
 
   const point = (event: PointerEvent) => {
@@ -127,7 +130,7 @@ const rowId = (target: EventTarget | null) => (target as Element | null)?.closes
 interface RowProps {
   call: Call;
   columns: readonly CallColumn[];
-  context: { longestMs: number };
+  context: Context;
   gone: boolean;
   selected: boolean;
   current: boolean;

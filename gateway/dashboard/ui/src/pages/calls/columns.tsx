@@ -9,6 +9,7 @@ import { preference } from "../../preferences";
 import { href } from "../../router";
 import { strings } from "../../strings/calls";
 import { Bar } from "./bar";
+import { marked } from "./marks";
 
 export type ColumnKey = keyof typeof strings.columns;
 
@@ -27,6 +28,8 @@ export interface CallColumn {
 export interface Context {
   /** The longest call on the page, in ms: bars are drawn in proportion. */
   longestMs: number;
+  /** What the query looks for in texts. */
+  sought: RegExp | null;
 }
 
 const none = <span class="faint">–</span>;
@@ -41,7 +44,7 @@ const columns: readonly CallColumn[] = [
   { key: "duration", width: "144px", render: (call, context) => <Duration call={call} context={context} /> },
   { key: "attempts", width: "50px", end: true, render: (call) => <Attempts call={call} /> },
   { key: "tokens", width: "96px", end: true, finalOnly: true, render: (call) => <Tokens call={call} /> },
-  { key: "preview", render: (call) => <Preview call={call} /> },
+  { key: "preview", render: (call, { sought }) => <Preview call={call} sought={sought} /> },
   { key: "http", width: "60px", end: true, filter: (call) => by("http", call.response?.status), render: (call) => call.response?.status ?? none },
   { key: "first_byte", width: "96px", end: true, render: (call) => call.first_byte_at ? duration(Date.parse(call.first_byte_at) - Date.parse(call.created_at)) : none },
   { key: "queued", width: "84px", end: true, render: (call) => duration(call.queued_ms) },
@@ -135,15 +138,15 @@ function Tags({ call }: { call: Call }) {
 }
 
 /** The last that was asked and what came back; of a call that failed, why. */
-function Preview({ call }: { call: Call }) {
+function Preview({ call, sought }: { call: Call; sought: RegExp | null }) {
   const { request, answer } = call.preview ?? { request: "", answer: "" };
   const failed = call.status === "failed" || call.status === "expired";
   if (!request && !answer && !call.error) return none;
   return (
     <span class="preview">
-      {request && <span>{request}</span>}
-      {answer && <span class="preview-answer">{answer}</span>}
-      {failed && call.error && !answer && <span class="preview-error">{call.error.message}</span>}
+      {request && <span>{marked(request, sought)}</span>}
+      {answer && <span class="preview-answer">{marked(answer, sought)}</span>}
+      {failed && call.error && !answer && <span class="preview-error">{marked(call.error.message, sought)}</span>}
     </span>
   );
 }
