@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import settings
 
 from gateway.config import load
 from gateway.service import Service, open_service
@@ -21,6 +22,9 @@ from tests.scripted_upstream import ScriptedUpstream
 # looptime's plugin asks for a loop before each test. Before the first asynchronous one the policy
 # would make one for it that nobody closes: a ResourceWarning in some later test.
 asyncio.set_event_loop(None)
+
+settings.register_profile("shared-machine", deadline=None)  # an example's time proves nothing here
+settings.load_profile("shared-machine")
 
 
 class Gateway(GatewayClient):

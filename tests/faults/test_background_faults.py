@@ -40,14 +40,14 @@ async def test_a_bug_in_any_task_shows_and_the_task_runs_again(
     def crash_once(name: str, owner: Any, attribute: str) -> None:
         run, runs = getattr(owner, attribute), []
 
-        async def broken_at_first(*args: Any) -> Any:
+        async def broken_at_first(*args: Any, **named: Any) -> Any:
             runs.append(1)
             if len(runs) == 1:
                 raise ZeroDivisionError("a bug")
             again.add(name)
             if again == TASKS.keys():
                 all_again.set()
-            return await run(*args)
+            return await run(*args, **named)
 
         monkeypatch.setattr(owner, attribute, broken_at_first)
 
