@@ -153,10 +153,13 @@ async def test_a_quick_call_is_looked_at_once(
     searched: Searched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unsearched, "OPEN_S", 60.0)  # quick, however slow the machine is
+    await searched.record("the one that a start finds in the file, maybe, as it begins")
+    await searched.found("start")
+    ((number, written),) = searched.volumes()
     await searched.record("quick")
     await searched.found("quick")
 
-    assert searched.volumes() == [(1, 1)]
+    assert searched.volumes() == [(number, written + 1)]
 
 
 async def test_a_compressed_answer_is_found_by_what_it_says(searched: Searched) -> None:
