@@ -48,6 +48,7 @@ class Search:
         self._loop = asyncio.get_running_loop()
         self._backlog: deque[int] = deque()  #: found in the file, without a hint
         self._scanned = 0  #: the file was looked through for calls up to this one
+        self._scan_to = 0  #: … and is, up to this one: of those above there are hints
         self._scanning = True
         self._look_again = True  #: at calls that were looked at while they were open
         self._urgent = 0  #: so many ask, and wait
@@ -64,7 +65,7 @@ class Search:
         self._connection = await open_read_only(self._path)
         try:
             self._ready.set()
-            self._scanned = await self._read(self._start)
+            self._scanned, self._scan_to = await self._read(self._start)
             while True:
                 try:
                     await self._follow()
@@ -155,7 +156,8 @@ class Search:
             self._look_again = False
             self._backlog.extend(await self._read(indexing.select_ended, 0, -1))
         if not self._backlog and self._scanning:
-            seqs = await self._read(indexing.select_unseen, self._scanned, LOOK_AGAIN)
+            found = await self._read(indexing.select_unseen, self._scanned, LOOK_AGAIN)
+            seqs = [seq for seq in found if seq <= self._scan_to]
             self._backlog.extend(seqs)
             if seqs:
                 self._scanned = seqs[-1]
@@ -168,6 +170,7 @@ class Search:
         """Hints were lost: look through the file once more."""
         self._hints.overflown = False
         self._scanning = self._look_again = True
+        self._scan_to = max(self._scan_to, self._hints.newest)
         self._scanned = max(0, min(self._scanned, self._noted()) - indexing.MARGIN)
 
     def _noted(self) -> int:
@@ -234,9 +237,11 @@ class Search:
         await self._journal.work(step)
         return results[0]
 
-    def _start(self, connection: sqlite3.Connection) -> int:
+    def _start(self, connection: sqlite3.Connection) -> tuple[int, int]:
+        """The calls that the file has to be looked through for: above the first, up to the second."""
         (noted,) = connection.execute(indexing.SEARCHED_SEQ).fetchone()
-        return max(0, int(noted) - indexing.MARGIN)
+        (newest,) = connection.execute(indexing.NEWEST_SEQ).fetchone()
+        return max(0, int(noted) - indexing.MARGIN), int(newest)
 
     async def _read(self, read: Callable[..., T], *args: object) -> T:
         return await in_thread(self._connection, read, *args)

@@ -34,6 +34,7 @@ ENDED_MEANWHILE = """
 SELECT seq FROM texts JOIN calls USING (seq)
 WHERE final = 0 AND status NOT IN ('queued', 'running') AND seq > :after ORDER BY seq LIMIT :most
 """
+NEWEST_SEQ = "SELECT coalesce(max(seq), 0) FROM calls"
 SEARCHED_SEQ = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'searched_seq'"
 UNSEARCHED = """
 SELECT (SELECT coalesce(max(seq), 0) FROM calls)

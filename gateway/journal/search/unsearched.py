@@ -24,6 +24,7 @@ class Unsearched:
     def __init__(self) -> None:
         self.wake = asyncio.Event()  #: something was added
         self.overflown = False  #: some were dropped
+        self.newest = 0  #: that was accepted
         self.looked_at = 0  #: calls up to this one have no hint of being new
         self._loop = asyncio.get_running_loop()
         self._accepted: OrderedDict[int, float] = OrderedDict()  #: seq → when due
@@ -41,6 +42,7 @@ class Unsearched:
         if len(self._accepted) >= MOST:
             self._accepted.clear()
             self.overflown = True
+        self.newest = max(self.newest, seq)
         self._accepted[seq] = self._loop.time() + OPEN_S
         self.wake.set()
 
