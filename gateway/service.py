@@ -40,8 +40,8 @@ from gateway.relay.relay import Relay
 from gateway.relay.sampling import Sampling
 from gateway.relay.upstream import Upstream, open_session
 from gateway.relay.watching import Watch
-from gateway.relay.webhook_post import open_poster
-from gateway.relay.webhooks import Webhooks
+from gateway.relay.webhooks.post import open_poster
+from gateway.relay.webhooks.sending import Webhooks
 from gateway.telemetry.logs import loop_exception_handler
 from gateway.telemetry.metrics import Metrics, watch_loop_lag
 from gateway.web import (

@@ -21,7 +21,7 @@ from gateway.call import Call, Headers, OnDisconnect, Request, header
 from gateway.errors import BadRequest, BodyTooLarge
 from gateway.journal.keys import Key
 from gateway.journal.redaction import has_secret_parameter
-from gateway.relay.webhooks import destination_of
+from gateway.relay.webhooks.sending import destination_of
 from gateway.web import allowed, headers, members, routing
 from gateway.web.arriving import SMALL_BYTES, Arrival
 from gateway.web.security.forwarding import client_address

@@ -6,8 +6,8 @@ from pydantic import JsonValue
 from gateway.errors import Conflict, NotFound
 from gateway.journal.records import CallRecord
 from gateway.journal.shapes import call_json, rfc3339
-from gateway.relay.webhook_message import message_id
-from gateway.relay.webhooks import Webhooks
+from gateway.relay.webhooks.message import message_id
+from gateway.relay.webhooks.sending import Webhooks
 from gateway.web.calls import json_response, settled, shown
 from gateway.web.dependencies import READER
 

@@ -12,7 +12,7 @@ from gateway.journal.unkept import Unkept
 from gateway.journal.writer import Journal
 from gateway.relay.relay import Relay
 from gateway.relay.sampling import Sampling
-from gateway.relay.webhooks import Webhooks
+from gateway.relay.webhooks.sending import Webhooks
 from gateway.web.events import Events
 from gateway.web.security.keyring import KeyRing
 from tests.client import PATIENCE_S

@@ -1,6 +1,6 @@
 """Webhooks: who asked to be told of a call's end is told, at least once, by a schedule.
 
-Invariants, held by `test_webhooks.py`: a delivery is pending in the journal from the commit that
+Invariants, held by `test_sending.py`: a delivery is pending in the journal from the commit that
 ended its call until it is delivered or its schedule is over, so a crash loses none; every try
 carries the same `webhook-id` and a signature of its own, over the bytes sent; a receiver that is
 dead or slow delays nobody but itself. Calls never wait for any of it.
@@ -32,10 +32,10 @@ from gateway.journal.deliveries import (
 from gateway.journal.reader import Reader
 from gateway.journal.records import CallRecord
 from gateway.journal.writer import Journal
-from gateway.relay.addresses import host_of, read_url
-from gateway.relay.webhook_message import message, message_id, signed_headers
-from gateway.relay.webhook_post import Poster, Reply
-from gateway.relay.webhook_schedule import DELAYS_S, SLOW_DOWN, next_try, pause_s
+from gateway.relay.webhooks.addresses import host_of, read_url
+from gateway.relay.webhooks.message import message, message_id, signed_headers
+from gateway.relay.webhooks.post import Poster, Reply
+from gateway.relay.webhooks.schedule import DELAYS_S, SLOW_DOWN, next_try, pause_s
 
 log = structlog.get_logger(__name__)
 

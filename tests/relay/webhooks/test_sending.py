@@ -26,10 +26,10 @@ from gateway.call import Call, Options, Status
 from gateway.errors import BadRequest
 from gateway.journal.reader import Reader, open_reader
 from gateway.journal.writer import Journal
-from gateway.relay import webhook_post
-from gateway.relay.webhook_post import NameResolver, open_poster
-from gateway.relay.webhook_schedule import DELAYS_S
-from gateway.relay.webhooks import AT_ONE_RECEIVER, Webhooks
+from gateway.relay.webhooks import post
+from gateway.relay.webhooks.post import NameResolver, open_poster
+from gateway.relay.webhooks.schedule import DELAYS_S
+from gateway.relay.webhooks.sending import AT_ONE_RECEIVER, Webhooks
 from tests import certificates
 from tests.running_journal import begin_attempt, committed, end_attempt, end_call, make_call
 from tests.running_journal import open_running as open_running_journal
@@ -480,7 +480,7 @@ def test_nothing_but_calls_and_webhooks_leaves_the_gateway():
         if "ClientSession(" in path.read_text() and path.parent.name != "cli"
     }
 
-    assert opening == {"relay/upstream.py", "relay/webhook_post.py"}
+    assert opening == {"relay/upstream.py", "relay/webhooks/post.py"}
 
 
 # TLS
@@ -627,7 +627,7 @@ async def test_names_that_nobody_answers_for_hold_up_no_known_ones(monkeypatch):
             go_on.wait(10)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))]
 
-    monkeypatch.setattr(webhook_post, "LOOKUPS", 2)
+    monkeypatch.setattr(post, "LOOKUPS", 2)
     names = NameResolver(lookup)
     await names.resolve("known.example", 443)
     async with asyncio.TaskGroup() as tasks:

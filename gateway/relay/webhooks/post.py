@@ -21,7 +21,7 @@ from typing_extensions import override
 from yarl import URL
 
 from gateway.call import Headers
-from gateway.relay.addresses import why_refused
+from gateway.relay.webhooks.addresses import why_refused
 
 WITHIN_S = 20.0  # from the first look at the name to the end of the answer
 ANSWER_BYTES = 65_536

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from gateway.relay.webhook_post import Reply
-from gateway.relay.webhook_schedule import DELAYS_S, JITTER, next_try, pause_s
+from gateway.relay.webhooks.post import Reply
+from gateway.relay.webhooks.schedule import DELAYS_S, JITTER, next_try, pause_s
 
 NOW = 1_800_000_000.0
 

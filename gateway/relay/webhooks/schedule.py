@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from gateway.journal.deliveries import DeliveryStatus
 from gateway.relay.retry import retry_after_s
-from gateway.relay.webhook_post import Reply
+from gateway.relay.webhooks.post import Reply
 
 #: Before each try, since the one before it: at once, then for three days and more.
 DELAYS_S = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.errors import BadRequest
-from gateway.relay.addresses import read_url, why_refused
+from gateway.relay.webhooks.addresses import read_url, why_refused
 
 REFUSED = [
     "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.100.100.200",
