@@ -104,6 +104,8 @@ class Breaker:
             self._pause_s = 0.0
             self._become(BreakerState.CLOSED, now)
         self.settings = settings
+        if self.state is BreakerState.HALF_OPEN and self._answered >= settings.probes:
+            self._recover(now)  # fewer are wanted now, and no further one would start to say so
 
     def close(self, now: float) -> None:
         """Let everything through, whatever it has seen."""
@@ -143,8 +145,7 @@ class Breaker:
         else:
             self._answered += 1
             if self._answered >= self.settings.probes:
-                self._become(BreakerState.RECOVERING, now)
-                self._climb(now)
+                self._recover(now)
 
     def advance(self, now: float) -> None:
         """Do what was due by now."""
@@ -185,6 +186,10 @@ class Breaker:
         self.opens_total += 1
         self._become(BreakerState.OPEN, now)
         self.changes_at = now + self._pause_s
+
+    def _recover(self, now: float) -> None:
+        self._become(BreakerState.RECOVERING, now)
+        self._climb(now)
 
     def _climb(self, now: float) -> None:
         step_s = max(self.settings.ramp_s / RAMP_STEPS, SHORTEST_STEP_S)

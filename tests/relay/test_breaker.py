@@ -158,6 +158,17 @@ def test_one_that_fails_again_on_the_ramp_opens_for_longer():
     assert (seen.state, seen.changes_at) == (OPEN, 1013.0 + 20)
 
 
+def test_a_reload_that_asks_for_no_more_probes_than_went_well_lets_it_recover():
+    seen = breaker(min_attempts=1, probes=3, pause_s=10)
+    attempts(seen, 1, failed=True, at=1000.0)
+    seen.advance(1011.0)
+    attempts(seen, 2, failed=False, at=1012.0)
+    seen.configure(config.Breaker(enabled=True, min_attempts=1, probes=2, pause_s=10), 1020.0)
+
+    assert seen.state is RECOVERING
+    assert seen.changes_at < 1021.0
+
+
 def test_turned_off_it_closes_and_counts_nothing():
     seen = breaker(min_attempts=1)
     attempts(seen, 1, failed=True, at=1000.0)
