@@ -120,8 +120,10 @@ class Search:
         if ended or accepted:
             try:
                 await self._index(list(dict.fromkeys([*ended, *accepted])), expect_final=ended)
-            finally:
-                self._hints.done()
+            except BaseException:
+                self._hints.given_up()
+                raise
+            self._hints.done()
         elif seqs := await self._from_file():
             await self._index(seqs)
         elif self._untidy:

@@ -87,6 +87,8 @@ class Unsearched:
     def done(self) -> None:
         """What was taken was looked at."""
         self._busy = False
+        if self.overflown:  # what was dropped may be older: the file is looked through from there
+            return
         self.looked_at = max(self.looked_at, self._passed)
         if self._accepted:
             self.looked_at = min(self.looked_at, next(iter(self._accepted)) - 1)
@@ -94,6 +96,11 @@ class Unsearched:
             self._tries.clear()
         elif self._tries:  # taken in vain
             self.looked_at = min(self.looked_at, min(self._tries) - 1)
+
+    def given_up(self) -> None:
+        """What was taken was not looked at, or not all of it: the file has to be looked through."""
+        self._busy = False
+        self.overflown = True
 
     def due_in(self, now: float) -> float:
         """Seconds until there is something to take."""

@@ -1,6 +1,6 @@
 """What the writer tells the indexer to look at."""
 
-from gateway.journal.search.unsearched import OPEN_S, Unsearched
+from gateway.journal.search.unsearched import MOST, OPEN_S, Unsearched
 
 BATCH = 8
 
@@ -51,3 +51,32 @@ async def test_what_should_have_ended_and_has_not_yet_counts_as_not_looked_at():
     hints.done()
     assert hints.looked_at == 3
     assert not hints
+
+
+async def test_what_was_dropped_while_something_was_looked_at_does_not_count_as_looked_at():
+    hints = Unsearched()
+    for seq in range(1, MOST + 1):
+        hints.accepted(seq)
+    hints.ended(MOST)  # a quick one, while all before it are open
+    hints.take(0.0, BATCH, undue=False)
+    hints.accepted(MOST + 1)
+    hints.accepted(MOST + 2)
+    hints.done()
+
+    assert hints.overflown
+    assert hints.looked_at == 0
+    assert not hints._busy
+
+
+async def test_what_was_taken_in_vain_does_not_count_as_looked_at():
+    hints = Unsearched()
+    for seq in (1, 2, 3):
+        hints.accepted(seq)
+    hints.ended(3)
+    hints.ended(1)
+    hints.take(0.0, BATCH, undue=False)
+    hints.given_up()
+
+    assert hints.overflown  # so the file is looked through …
+    assert hints.looked_at == 0  # … from there
+    assert not hints._busy
