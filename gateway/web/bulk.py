@@ -63,7 +63,7 @@ def routes(relay: Relay, replays: Replays, tidy: Callable[[], None]) -> list[web
         selection = selection.also(ARE_OPEN)
         if dry_run:
             return await _count(request, selection)
-        return await _each_page(request, selection, partial(_cancel, relay))
+        return await _each_page(request, selection, partial(_cancel, relay), Outcome())
 
     async def replay(request: web.Request) -> web.Response:
         # The oldest first: the new calls queue in the order of the old ones.
@@ -73,17 +73,19 @@ def routes(relay: Relay, replays: Replays, tidy: Callable[[], None]) -> list[web
         if dry_run:
             return await _count(request, selection)
         act = partial(_replay, replays, changes, request.get(IDENTITY))
-        return await _each_page(request, selection, act, expand=True)
+        return await _each_page(request, selection, act, Outcome(), expand=True)
 
     async def delete(request: web.Request) -> web.Response:
         selection, dry_run = _selection(request, ascending=True, also=("all",))
         _check_deliberate(selection, means_all=_flag(request, "all"))
         if dry_run:
             return await _count(request, selection)
+        outcome = Outcome()
         try:
-            return await _each_page(request, selection, partial(_delete, relay))
+            return await _each_page(request, selection, partial(_delete, relay), outcome)
         finally:
-            tidy()
+            if outcome.done:  # else nothing is untidy, and looking costs the journal
+                tidy()
 
     return [
         web.post("/-/calls/cancel", cancel),
@@ -120,10 +122,10 @@ async def _each_page(
     request: web.Request,
     selection: Selection,
     act: Callable[[Sequence[CallRecord], Outcome], Awaitable[None]],
+    outcome: Outcome,
     *,
     expand: bool = False,
 ) -> web.Response:
-    outcome = Outcome()
     reader, owner = request.app[READER], request.get(OWNER)
     async with aclosing(reader.pages(selection, owner=owner, expand=expand)) as pages:
         async for page in pages:

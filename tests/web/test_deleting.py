@@ -6,6 +6,7 @@ import sqlite3
 import pytest
 
 from gateway.journal.reader import Reader
+from gateway.journal.retention import Retention
 from tests.client import PATIENCE_S
 from tests.running_journal import committed
 from tests.security.keys import REQUIRED, by, make_key, token
@@ -229,3 +230,20 @@ async def test_a_journal_that_cannot_be_written_says_so(gateway, upstream, monke
         refused = await gw.request("POST", "/-/calls/delete?all=true")
 
     assert (refused.status, refused.code) == (503, "journal_unavailable")
+
+
+async def test_where_nothing_was_deleted_nothing_is_tidied(gateway, upstream, monkeypatch):
+    asked: list[Retention] = []
+
+    def soon(retention: Retention) -> None:
+        asked.append(retention)
+
+    monkeypatch.setattr(Retention, "soon", soon)
+    async with gateway() as gw:
+        await gw.chat()
+        nothing = await gw.api("POST", "/-/calls/delete?status=failed")
+        after_nothing = len(asked)
+        something = await gw.api("POST", "/-/calls/delete?status=succeeded")
+
+    assert (nothing["done"], after_nothing) == (0, 0)
+    assert (something["done"], len(asked)) == (1, 1)
