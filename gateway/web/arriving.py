@@ -1,7 +1,8 @@
 """How much of arriving request bodies is in RAM: a budget in bytes, and a line of those who wait for it.
 
-Invariants, held by `test_arriving.py`: what is reserved is never more than the budget; nobody is
-overtaken; what a body holds is given back exactly once, when nothing has its bytes any more.
+Invariants, held by `test_arriving.py`: what is reserved is never more than the budget; several
+bodies of one client never hold more than half of it, and while they wait for that half others pass;
+what a body holds is given back exactly once, when nothing has its bytes any more.
 
 It cannot deadlock, because nobody waits while holding: a body reserves all that it may come to need
 in one step, its declared length, or as much as any body may have where it declares none, and gives
@@ -9,7 +10,7 @@ back what it did not need. A body larger than the whole budget takes the whole b
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -27,38 +28,49 @@ class Arriving:
     def __init__(self, budget: Callable[[], int]) -> None:
         self._budget = budget
         self._line: OrderedDict[Arrival, tuple[int, asyncio.Future[None]]] = OrderedDict()
+        self._held_by: Counter[str] = Counter()  # by client
         self.held_bytes = 0  #: reserved now
 
-    def body(self) -> "Arrival":
-        """A body that is about to arrive; it holds nothing yet."""
-        return Arrival(self)
+    def body(self, client: str = "") -> "Arrival":
+        """A body of *client* that is about to arrive; it holds nothing yet."""
+        return Arrival(self, client)
 
     def enter(self, arrival: "Arrival", wanted: int) -> asyncio.Future[None] | None:
         """Reserve *wanted* bytes for *arrival*, now (None) or once the future is done."""
-        if not self._line and self._grant(arrival, wanted):
-            return None
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._line[arrival] = wanted, future
-        return future
+        self._serve()
+        return None if future.done() else future
 
     def leave(self, arrival: "Arrival") -> None:
         """Wait no longer."""
         if self._line.pop(arrival, None) is not None:
             self._serve()
 
-    def give_back(self, held: int) -> None:
-        """Let others have *held* bytes."""
+    def give_back(self, arrival: "Arrival", held: int) -> None:
+        """Let others have *held* bytes of what *arrival* has."""
         self.held_bytes -= held
+        self._held_by[arrival.client] -= held
+        if not self._held_by[arrival.client]:
+            del self._held_by[arrival.client]
         self._serve()
 
     def _serve(self) -> None:
-        while self._line:
-            arrival, (wanted, future) = next(iter(self._line.items()))
+        passed: set[str] = set()  # clients whose next body waits for their share
+        for arrival, (wanted, future) in [*self._line.items()]:
+            if arrival.client in passed or not self._has_share(arrival, wanted):
+                passed.add(arrival.client)
+                continue
             if not self._grant(arrival, wanted):
                 return
             del self._line[arrival]
             if not future.done():
                 future.set_result(None)
+
+    def _has_share(self, arrival: "Arrival", wanted: int) -> bool:
+        """Whether the client of *arrival* may hold so much more: its first body always."""
+        held = self._held_by[arrival.client]
+        return not held or held + wanted <= self._budget() // 2
 
     def _grant(self, arrival: "Arrival", wanted: int) -> bool:
         budget = self._budget()
@@ -67,16 +79,18 @@ class Arriving:
             return False
         arrival.held_bytes = held
         self.held_bytes += held
+        self._held_by[arrival.client] += held
         return True
 
 
 class Arrival:
     """What one body holds of the budget: a context that gives it back at its end, or later (`until`)."""
 
-    __slots__ = ("_arriving", "_holders", "held_bytes")
+    __slots__ = ("_arriving", "_holders", "client", "held_bytes")
 
-    def __init__(self, arriving: Arriving) -> None:
+    def __init__(self, arriving: Arriving, client: str) -> None:
         self._arriving = arriving
+        self.client = client  #: whose it is
         self._holders = 1
         self.held_bytes = 0
 
@@ -104,7 +118,7 @@ class Arrival:
         """Give back what is reserved beyond *needed* bytes."""
         if needed < self.held_bytes:
             unneeded, self.held_bytes = self.held_bytes - needed, needed
-            self._arriving.give_back(unneeded)
+            self._arriving.give_back(self, unneeded)
 
     def until(self, done: "asyncio.Future[Any]") -> None:
         """Hold it at least until *done* is, however this context ends: the bytes are there so long."""

@@ -28,7 +28,7 @@ from gateway.web.pings import BOUNDARIES, Pings
 from gateway.web.request import read_call, split_target
 from gateway.web.response import RawResponse
 from gateway.web.security.auth import Gate
-from gateway.web.security.forwarding import came_by_tls
+from gateway.web.security.forwarding import came_by_tls, client_address
 from gateway.web.security.identity import Identity
 from gateway.web.security.limits import KeyLimits
 
@@ -84,6 +84,7 @@ class Relayed:
         try:
             path, query = split_target(request)
             identity = self._identify(request, path, query)
+            arrival.client = identity.client or client_address(request, settings.server)
             call = await read_call(
                 request,
                 path,

@@ -131,12 +131,11 @@ async def _read_pieces(
                     asked = clock()
                     await arrival.reserve(max(max_bytes, size))
                     began += clock() - asked
-                    per_s = max(BODY_BYTES_PER_S, arrival.held_bytes / LONGEST_BODY_S)
-                due.reschedule(began + BODY_S + size / per_s)
+                due.reschedule(began + BODY_S + min(size / per_s, LONGEST_BODY_S))
     except TimeoutError:
         raise BadRequest(
-            f"of the body, {size} bytes arrived in {BODY_S + size / per_s:.0f} s:"
-            f" send at least {per_s:.0f} bytes a second"
+            f"of the body, {size} bytes arrived in {clock() - began:.0f} s: send at least"
+            f" {per_s:.0f} bytes a second, and all within {BODY_S + LONGEST_BODY_S:g} s"
         ) from None
     return size
 

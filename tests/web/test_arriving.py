@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from itertools import count
 
 import pytest
 from hypothesis import given
@@ -80,7 +81,7 @@ async def test_a_body_larger_than_the_whole_budget_arrives_by_itself(gateway, up
 
 async def test_who_leaves_in_line_or_half_way_frees_its_place(gateway, upstream):
     """The third does not fit beside the first two; the fourth comes after it."""
-    async with gateway(limits=LIMITS) as gw:
+    async with gateway(limits={"max_arriving_bytes": 4 * BIG}) as gw:  # one client has half
         half_way = [await gw.connect("POST") for _ in range(2)]
         for each in half_way:
             await each.write(head(BIG) + b"x" * 1000)
@@ -166,7 +167,7 @@ async def test_who_holds_a_place_has_to_be_quicker_than_others(gateway, monkeypa
 async def test_a_lower_budget_lets_in_whoever_waited_under_a_higher_one():
     budget = 100
     line = Arriving(lambda: budget)
-    first, second = line.body(), line.body()
+    first, second = line.body("a"), line.body("b")
     await first.reserve(60)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(second.reserve(90))
@@ -199,12 +200,12 @@ def test_the_budget_holds_and_nobody_who_fits_waits(steps):
     """Whatever comes, ends or is cancelled, in whatever order."""
 
     async def run() -> None:
-        line = Arriving(lambda: 100)
+        line, clients = Arriving(lambda: 100), count()
         open_ones: list[tuple[Arrival, int, asyncio.Task[None]]] = []
         async with asyncio.TaskGroup() as tasks:
             for what, number in steps:
                 if what == "come":
-                    body = line.body()
+                    body = line.body(f"client {next(clients)}")
                     open_ones.append((body, number, tasks.create_task(body.reserve(number))))
                 elif open_ones:
                     body, _, task = open_ones.pop(number % len(open_ones))
@@ -226,10 +227,34 @@ def test_the_budget_holds_and_nobody_who_fits_waits(steps):
     asyncio.run(run())
 
 
+async def test_one_clients_bodies_never_hold_more_than_half_and_others_pass_it():
+    line = Arriving(lambda: 100)
+    many = [line.body("greedy") for _ in range(3)]
+    await many[0].reserve(30)
+    await many[1].reserve(20)
+    other = line.body("other")
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(many[2].reserve(10))
+        await asyncio.sleep(0)
+        await other.reserve(50)
+        assert not waiting.done()
+        many[1].keep(0)
+
+    assert [each.held_bytes for each in (*many, other)] == [30, 0, 10, 50]
+
+
+async def test_a_clients_first_body_may_be_larger_than_its_share():
+    line = Arriving(lambda: 100)
+    body = line.body("a")
+    await body.reserve(90)
+
+    assert body.held_bytes == 90
+
+
 async def test_waiting_too_long_is_a_refusal_and_leaves_the_line(monkeypatch):
     monkeypatch.setattr(arriving, "WAIT_S", 0.01)
     line = Arriving(lambda: 100)
-    first, second, third = line.body(), line.body(), line.body()
+    first, second, third = map(line.body, "abc")
     await first.reserve(60)
     with pytest.raises(QueueFull) as refused:
         await second.reserve(60)
