@@ -5,11 +5,15 @@ path is matched as it goes out, undecoded, so what is spelled otherwise than the
 They count when a call is made, replays included.
 """
 
+import re
 from fnmatch import fnmatchcase
 
 from gateway import config
 from gateway.errors import Forbidden
 from gateway.web.routing import Route
+
+#: What some servers read as a dot segment with a parameter: `/chat/..;/files` is `/files` there.
+_CLIMBS = re.compile(r"/(?:\.|%2e){1,2}(?:;|%3b)", re.IGNORECASE)
 
 #: Without these a body cannot be read, or its answer not by the client that asked.
 ALWAYS = frozenset({b"accept", b"accept-encoding", b"content-encoding", b"content-type"})
@@ -22,7 +26,10 @@ def check_path(route: Route) -> None:
     """
     upstream = route.upstream
     globs = upstream.allowed_paths
-    if globs and not any(fnmatchcase(route.target, glob) for glob in globs):
+    if not globs:
+        return
+    target = route.target
+    if _CLIMBS.search(target) or not any(fnmatchcase(target, glob) for glob in globs):
         raise Forbidden(f"this gateway does not send that path to {upstream.name}")
 
 

@@ -22,6 +22,9 @@ def route(target: str, *globs: str) -> routing.Route:
         ("/models", True),
         ("/models/gpt-4o", True),
         ("/models/org%2Fname", True),
+        ("/models/v1;a=b", True),
+        ("/models/..;/files", False),
+        ("/models/%2e%2E%3bx/files", False),
         ("/files/a/b/content", True),  # a * matches / too
         ("/chat/completions/", False),
         ("/chat/completions/c1", False),
