@@ -58,7 +58,7 @@ class Pieces:
             if isinstance(kind, str) and REPEATS.match(kind):
                 self._repeats.append(document)
                 return
-            numbers = tuple(document.get(name) for name in NUMBERS)
+            numbers = tuple(_number(document.get(name)) for name in NUMBERS)
             self._walk(document, () if numbers == (None,) * len(NUMBERS) else numbers, 0)
         else:
             self._walk(document, (), 0)
@@ -109,6 +109,11 @@ class Pieces:
                 # A string in a list is named as the list is: `"input": ["a", "b"]`.
                 named = (place[-1],) if place and isinstance(inner, str) else ()
                 self._walk(inner, (*place, step, *named), depth + 1, names_only=names_only)
+
+
+def _number(value: JsonValue) -> int | str | None:
+    """*value* where it can name a place; in a body of no API that is known it may be anything."""
+    return value if isinstance(value, int | str) else None
 
 
 def _step(item: JsonValue, at: int) -> int:

@@ -240,6 +240,15 @@ def test_nothing_raises(content_type: str | None, coding: str | None, data: byte
         assert len(text.preview or "") <= PREVIEW_CHARS
 
 
+@pytest.mark.parametrize("name", ["index", "output_index", "type", "role", "content", "messages"])
+def test_a_known_name_may_hold_anything(name: str) -> None:
+    """One request that could not be read would have stopped the indexer at each of its starts."""
+    for value in (b"[1]", b'{"a":1}', b"null", b"1.5", b"true"):
+        document = b'{"%b":%b,"text":"said"}' % (name.encode(), value)
+
+        assert "said" in read_answer(JSON, None, document).words
+
+
 def test_nesting_without_end_is_no_way_to_stop_it() -> None:
     for depth in (100, 1_000, 100_000):
         deep = b'{"a":' * depth + b'"x"' + b"}" * depth
