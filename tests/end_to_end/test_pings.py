@@ -87,22 +87,22 @@ async def test_plain_calls_get_no_pings(gateway, upstream):
 
 
 async def test_a_stream_that_flows_gets_none(gateway, upstream):
-    """Bytes every 10 ms for ten times the silence that would be pinged."""
+    """Bytes every 10 ms for five times the silence that would be pinged."""
 
     async def flow(request) -> None:
         await request.write(Answer(headers=[*SSE, ("Connection", "close")]).head())
-        for _ in range(50):
+        for _ in range(100):
             await request.write(FIRST)
             await asyncio.sleep(0.01)
         request.connection.close()
 
     upstream.answer = flow
-    slow = {"openai": {"stream_ping_s": 0.05}}
+    slow = {"openai": {"stream_ping_s": 0.2}}
     async with gateway(upstreams=slow) as gw:
         sent = await gw.send_chat(stream=True)
         await sent.read()
 
-    assert sent.body.count(FIRST) == 50
+    assert sent.body.count(FIRST) == 100
     assert sent.body.count(PINGS["openai"]) <= 2  # the machine may stall once or twice
 
 
